@@ -1,0 +1,52 @@
+package pool
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type deskMetrics struct {
+	requests   *prometheus.CounterVec
+	unchecked  *prometheus.CounterVec
+	unrecorded *prometheus.CounterVec
+	groupSize  prometheus.Histogram
+}
+
+func newDeskMetrics(r prometheus.Registerer) *deskMetrics {
+	m := &deskMetrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purepool_desk_requests_total",
+			Help: "Requests at the front desk by network, action (work, solution) and outcome (ok, or the kind of refusal).",
+		}, []string{"network", "action", "outcome"}),
+		unchecked: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purepool_desk_unchecked_shares_total",
+			Help: "Shares taken without looking up their work because the ledger was away; the validator checks them.",
+		}, []string{"network"}),
+		unrecorded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purepool_desk_unrecorded_refusals_total",
+			Help: "Refused shares that could not be written down because the queue was full.",
+		}, []string{"network"}),
+		groupSize: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "purepool_desk_work_group_size",
+			Help:    "Pieces of work written to the ledger by one INSERT.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+		}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.unchecked, m.unrecorded, m.groupSize)
+	}
+	return m
+}
+
+func (m *deskMetrics) count(network, action string, err error) {
+	outcome := "ok"
+	if err != nil {
+		outcome = string(KindUnavailable)
+		var refusal *Refusal
+		if errors.As(err, &refusal) {
+			outcome = string(refusal.Kind)
+		}
+	}
+	m.requests.WithLabelValues(network, action, outcome).Inc()
+}
