@@ -1,0 +1,300 @@
+package httpcompat
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// classInline says that a head lies in the connection's own array.
+const classInline = -1
+
+// unreadUnknown says that nobody knows how much a client still sends.
+const unreadUnknown = -1
+
+// conn is one connection: one request, one answer. It is used again for another
+// connection when it has ended, so nothing may hold on to it or its buffers.
+type conn struct {
+	server  *Server
+	nc      net.Conn // what is read and written, perhaps through TLS
+	raw     net.Conn // the same without TLS
+	peer    netip.Addr
+	trusted bool     // the peer is a trusted proxy
+	visitor *visitor // nil where trusted
+
+	asked   atomic.Bool // something has been read
+	aborted atomic.Bool // the server stopped it
+
+	head     head
+	buf      []byte // what has been read of the head
+	class    int    // where buf lies
+	large    *[]byte
+	reserved int64 // bytes of the budget that it has
+	received int64
+	unread   int64 // what the client still sends after the head, or unreadUnknown
+
+	inline [inlineSize]byte
+	out    [1024]byte
+}
+
+// begin readies c for a new connection.
+func (c *conn) begin(nc net.Conn, peer netip.Addr, trusted bool, v *visitor, secure *tls.Config) {
+	c.nc, c.raw, c.peer, c.trusted, c.visitor = nc, nc, peer, trusted, v
+	if secure != nil {
+		c.nc = tls.Server(nc, secure)
+	}
+	c.asked.Store(false)
+	c.aborted.Store(false)
+	c.head.reset(c.server.limits.MaxHeaderLines, c.server.limits.MaxValue)
+	c.buf, c.received, c.unread = c.inline[:0], 0, unreadUnknown
+}
+
+// abort closes the connection under its goroutine. The caller must hold the
+// server's mu, which keeps c from being used again meanwhile.
+func (c *conn) abort() {
+	c.aborted.Store(true)
+	c.raw.Close()
+}
+
+// serve is the life of a connection.
+func (c *conn) serve(ctx context.Context) {
+	s := c.server
+	reason := c.run(ctx)
+	c.nc.Close()
+	c.releaseHead()
+	c.releaseAll()
+	if c.aborted.Load() && reason != closedAnswered {
+		reason = closedShutdown
+	}
+	s.metrics.closed[reason].Inc()
+	s.metrics.received.Add(float64(c.received))
+	s.forget(c)
+}
+
+func (c *conn) run(ctx context.Context) closeReason {
+	s := c.server
+	if t, ok := c.nc.(*tls.Conn); ok {
+		if reason := c.handshake(t); reason != "" {
+			return reason
+		}
+	}
+	refused, reason := c.readHead()
+	if reason != "" {
+		return reason
+	}
+	received := time.Now()
+	res := c.answer(ctx, refused, received)
+	c.nc.SetWriteDeadline(time.Now().Add(s.limits.WriteTimeout))
+	n, err := c.nc.Write(res.answer)
+	s.metrics.sent.Add(float64(n))
+	s.metrics.requests.WithLabelValues(res.action, string(res.outcome)).Inc()
+	took := time.Since(received)
+	s.metrics.seconds.WithLabelValues(res.action).Observe(took.Seconds())
+	if s.log.Enabled(ctx, slog.LevelDebug) {
+		s.log.LogAttrs(ctx, slog.LevelDebug, "Request answered",
+			slog.String("action", res.action), slog.String("outcome", string(res.outcome)),
+			slog.String("peer", c.peer.String()), slog.Int64("bytes", c.received), slog.Duration("took", took))
+	}
+	if err != nil {
+		return closedWrite
+	}
+	return c.linger()
+}
+
+func (c *conn) handshake(t *tls.Conn) closeReason {
+	s := c.server
+	defer s.handshakes.Add(-1)
+	if s.handshakes.Add(1) > int64(s.limits.MaxHandshakes) {
+		return closedTooManyHandshakes
+	}
+	t.SetDeadline(time.Now().Add(s.limits.HandshakeTimeout))
+	err := t.Handshake()
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return closedHandshakeSlow
+	}
+	return closedHandshake
+}
+
+// readHead reads until the head is complete, or refused, or the connection ends.
+func (c *conn) readHead() (*headError, closeReason) {
+	l := &c.server.limits
+	now := time.Now()
+	deadline, latest := now.Add(l.IdleTimeout), time.Time{}
+	for {
+		if len(c.buf) == cap(c.buf) {
+			if refused := c.grow(); refused != nil {
+				return refused, ""
+			}
+		}
+		c.nc.SetReadDeadline(deadline)
+		n, err := c.nc.Read(c.buf[len(c.buf):cap(c.buf)])
+		if n > 0 {
+			c.buf = c.buf[:len(c.buf)+n]
+			c.received = int64(len(c.buf))
+			if refused := c.head.read(c.buf); refused != nil || c.head.done {
+				return refused, ""
+			}
+			if latest.IsZero() {
+				c.asked.Store(true)
+				now = time.Now()
+				latest = now.Add(l.MaxHeadTime)
+			}
+			deadline = now.Add(l.HeadTimeout + time.Duration(len(c.buf))*time.Second/time.Duration(l.MinRate))
+			if deadline.After(latest) {
+				deadline = latest
+			}
+		}
+		switch {
+		case err == nil:
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, closedGone
+		case len(c.buf) == 0:
+			return nil, closedIdle
+		default:
+			return nil, closedSlow
+		}
+	}
+}
+
+// errBusy refuses a large request while other large requests have all the memory.
+var errBusy = &headError{outcomeBusy, "The pool is busy with other large requests, please try again"}
+
+// grow moves the head to a larger buffer.
+func (c *conn) grow() *headError {
+	m, next := c.server.memory, c.class+1
+	if next == len(m.classes) {
+		return &headError{outcomeTooLarge, "Request is too long"}
+	}
+	if !c.reserve(m.price(next)) {
+		return errBusy
+	}
+	large := m.take(next)
+	moved := (*large)[:copy(*large, c.buf)]
+	c.releaseHead()
+	c.buf, c.class, c.large = moved, next, large
+	return nil
+}
+
+func (c *conn) reserve(n int64) bool {
+	if n > 0 && !c.server.memory.reserve(n, c.server.limits.MemoryPerIP, c.visitor) {
+		return false
+	}
+	c.reserved += n
+	return true
+}
+
+// releaseHead gives the head's buffer back.
+func (c *conn) releaseHead() {
+	c.buf = nil
+	if c.class == classInline {
+		return
+	}
+	m := c.server.memory
+	m.put(c.class, c.large)
+	if price := m.price(c.class); price > 0 {
+		m.release(price, c.visitor)
+		c.reserved -= price
+	}
+	c.class, c.large = classInline, nil
+}
+
+// releaseAll gives back what the values of the request had.
+func (c *conn) releaseAll() {
+	if c.reserved > 0 {
+		c.server.memory.release(c.reserved, c.visitor)
+		c.reserved = 0
+	}
+}
+
+// answer finds the answer to what was read. The head's buffer is given back before
+// the front desk is asked, which may take long.
+func (c *conn) answer(ctx context.Context, refused *headError, received time.Time) result {
+	s := c.server
+	// While values are copied out of a large head, both need room.
+	if refused == nil && c.class != classInline && s.memory.price(c.class) > 0 && !c.reserve(int64(c.head.size())) {
+		refused = errBusy
+	}
+	switch {
+	case refused != nil:
+		start := answerHead
+		if !c.head.pathKnown {
+			start = answerBadRequest
+		}
+		return result{appendError(c.out[:0], start, refused.text), actionNone, refused.outcome}
+	case !c.head.pathKnown:
+		c.countUnread()
+		return result{append(c.out[:0], answerNotFound...), actionNone, outcomeNotFound}
+	}
+	r := takeRequest(&c.head, c.buf)
+	c.countUnread()
+	c.releaseHead()
+	r.receivedAt = received
+	client := c.peer
+	if c.trusted {
+		client = s.proxies.client(c.peer, r.forwarded, r.realIP)
+		if !s.proxies.trust(client) {
+			v, reason := s.guard.enter(client)
+			if reason != "" {
+				return result{appendError(c.out[:0], answerHead, "Too many requests from your address, please slow down"), actionNone, outcomeTooMany}
+			}
+			defer s.guard.leave(v)
+		}
+	}
+	return s.act(ctx, c.out[:0], &r, client)
+}
+
+// countUnread finds out what the client sends beyond what was read.
+func (c *conn) countUnread() {
+	length, known := c.head.bodyLength(c.buf)
+	rest := length - int64(len(c.buf)-c.head.next)
+	if known && rest >= 0 {
+		c.unread = rest
+	}
+}
+
+// linger ends a connection so that the client can read the answer: a socket that
+// is closed with something unread resets the connection, and the reset may
+// overtake the answer. So what still comes is read and thrown away, within bounds,
+// after the client has been told that nothing more comes from here.
+func (c *conn) linger() closeReason {
+	if c.unread == 0 {
+		return closedAnswered
+	}
+	s := c.server
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		w.CloseWrite()
+	}
+	c.nc.SetReadDeadline(time.Now().Add(s.limits.LingerTimeout))
+	const class = 0
+	waste := s.memory.take(class)
+	defer s.memory.put(class, waste)
+	for left := s.limits.LingerBytes; left > 0; {
+		n, err := c.nc.Read(*waste)
+		left -= int64(n)
+		c.received += int64(n)
+		if errors.Is(err, io.EOF) {
+			return closedAnswered
+		}
+		if err != nil {
+			return closedUnread
+		}
+		if c.unread != unreadUnknown {
+			if c.unread -= int64(n); c.unread == 0 {
+				return closedAnswered
+			} else if c.unread < 0 {
+				c.unread = unreadUnknown
+			}
+		}
+	}
+	return closedUnread
+}
