@@ -1,0 +1,330 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The comments on the fields below are the documentation of the keys: the
+// example, docs/CONFIGURATION.md and the error messages are made of them. What
+// a key means, its unit and its default stand here and nowhere else.
+//
+// Tags:
+//
+//	toml     name of the key
+//	default  value where the key is not given, in the form of an environment variable
+//	example  value that the example sets; keys without one stand there as comments
+//	enum     the values allowed
+//	min,max  bounds of a number, duration or size
+//	roles    the roles that use the key, for secrets: no other role may be able to read it
+
+// Config is everything that a purepool process can be told.
+type Config struct {
+	// What is logged. Logs go to standard error.
+	Log Log `toml:"log"`
+
+	// How each role reaches Postgres. Every role logs in as its own Postgres role,
+	// which may do no more than its part (docs/ARCHITECTURE.md); `purepool migrate` makes these roles.
+	Database Database `toml:"database"`
+
+	// The durable queue that carries shares from the frontends to the backend.
+	Queue Queue `toml:"queue"`
+
+	// The role that faces the miners. It holds no secret but its own database
+	// and queue credentials.
+	Frontend Frontend `toml:"frontend"`
+
+	// The role that judges shares. The only one that talks to the coin daemons.
+	Backend Backend `toml:"backend"`
+
+	// The pages for users.
+	Web Web `toml:"web"`
+
+	// Health and metrics of each role over HTTP: /healthz (the process lives),
+	// /readyz (it can do its job, with reasons where it cannot), /metrics (Prometheus).
+	// For operators: keep these listeners away from the internet.
+	Health Health `toml:"health"`
+
+	// A network that the pool serves, one table each. On the wire a miner names
+	// it in the NetworkID header: main, test or regtest.
+	Network map[string]*Network `toml:"network" example:"main"`
+}
+
+// Log says what is logged.
+type Log struct {
+	// The least important events that are logged.
+	Level string `toml:"level" default:"info" enum:"debug,info,warn,error"`
+
+	// text for people, json for machines.
+	Format string `toml:"format" default:"text" enum:"text,json"`
+}
+
+// Database says how each role reaches Postgres.
+type Database struct {
+	// Connection of the frontend: a postgres:// URL or key=value words. Say sslmode explicitly.
+	FrontendDSN Secret `toml:"frontend_dsn" roles:"frontend" example:"postgres://purepool_frontend@/purepool?host=/run/postgresql&sslmode=disable"`
+
+	// Connection of the backend, and of `purepool admin`.
+	BackendDSN Secret `toml:"backend_dsn" roles:"backend,admin" example:"postgres://purepool_backend@/purepool?host=/run/postgresql&sslmode=disable"`
+
+	// Connection of the web role.
+	WebDSN Secret `toml:"web_dsn" roles:"web" example:"postgres://purepool_web@/purepool?host=/run/postgresql&sslmode=disable"`
+
+	// Connection of the owner of the database, for `purepool migrate` only: it
+	// makes tables and roles, so it must be allowed to.
+	OwnerDSN Secret `toml:"owner_dsn" roles:"migrate" example:"postgres://purepool_owner@/purepool?host=/run/postgresql&sslmode=disable"`
+
+	// Most connections to Postgres that one process keeps.
+	MaxConnections int `toml:"max_connections" default:"8" min:"2" max:"1000"`
+}
+
+// Queue says where shares wait.
+type Queue struct {
+	// The broker:
+	//   embedded:FOLDER          NATS JetStream inside the process, kept in this folder (role all only)
+	//   nats://host:4222[,…]     NATS JetStream; tls://host:4222 over TLS
+	//   amqp://host:5672/vhost   RabbitMQ; amqps://host:5671/vhost over TLS
+	URL string `toml:"url" example:"embedded:/var/lib/purepool/queue"`
+
+	// User at the broker. The frontend's user may publish shares and not read
+	// them, the backend's may read them (deploy/).
+	User string `toml:"user"`
+
+	// Password of that user.
+	Password Secret `toml:"password" roles:"frontend,backend,admin"`
+
+	// NATS credentials file (.creds) instead of user and password.
+	CredentialsFile Path `toml:"credentials_file"`
+
+	// Certificate authority that signed the broker's certificate, PEM. Empty
+	// means the system's authorities.
+	CAFile Path `toml:"ca_file"`
+
+	// Client certificate for the broker, PEM.
+	CertFile Path `toml:"cert_file"`
+
+	// Key of the client certificate, PEM.
+	KeyFile Path `toml:"key_file"`
+
+	// Folder of the frontend's spool, where shares wait while the broker is away.
+	// Empty means no spool: shares are refused meanwhile. Not needed with the embedded broker.
+	SpoolDir Path `toml:"spool_dir" example:"/var/lib/purepool/spool"`
+
+	// Most bytes that wait in the spool, over all networks. At the bound, shares are refused.
+	SpoolMaxBytes Bytes `toml:"spool_max_bytes" default:"1GiB" min:"1MiB" max:"1TiB"`
+
+	// Most bytes of shares that wait in memory.
+	MemoryMaxBytes Bytes `toml:"memory_max_bytes" default:"64MiB" min:"8MiB" max:"16GiB"`
+
+	// Most shares in one message to the broker.
+	EnvelopeShares int `toml:"envelope_shares" default:"512" min:"1" max:"10000"`
+
+	// Size at which a message to the broker is closed. A larger share travels alone.
+	EnvelopeBytes Bytes `toml:"envelope_bytes" default:"1MiB" min:"4KiB" max:"8MiB"`
+
+	// How long a message waits for more shares while another one is under way.
+	Linger time.Duration `toml:"linger" default:"2ms" max:"1s"`
+
+	// How long the broker may take to acknowledge before a message goes to the spool.
+	Timeout time.Duration `toml:"timeout" default:"2s" min:"100ms" max:"1m"`
+
+	// Most bytes that wait in the broker, per network. At the bound the broker
+	// refuses new messages, which then wait in the spool.
+	BrokerMaxBytes Bytes `toml:"broker_max_bytes" default:"8GiB" min:"16MiB" max:"10TiB"`
+
+	// JetStream servers that keep each message. Needs a cluster where above 1.
+	Replicas int `toml:"replicas" default:"1" min:"1" max:"5"`
+}
+
+// Frontend is the role that faces the miners.
+type Frontend struct {
+	// Name of this frontend, written on each share: letters, digits and hyphens.
+	// Empty means the host's name. Must differ between frontends.
+	ID string `toml:"id"`
+
+	// A listener for miners over HTTP (Action.aspx), one table each.
+	HTTP []HTTPListener `toml:"http"`
+
+	// Proxies whose X-Forwarded-For is believed: addresses or networks like
+	// "10.0.0.0/8". From everybody else the header is ignored.
+	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
+
+	// Most open connections in all.
+	MaxConnections int `toml:"max_connections" default:"10000" min:"1" max:"1000000"`
+
+	// Most open connections from one IP address (IPv6: one /64).
+	MaxConnectionsPerIP int `toml:"max_connections_per_ip" default:"256" min:"1" max:"1000000"`
+
+	// Most requests a second from one IP address, over a while.
+	RequestsPerSecondPerIP int `toml:"requests_per_second_per_ip" default:"50" min:"1" max:"1000000"`
+
+	// Requests that one IP address may make at once above that rate.
+	BurstPerIP int `toml:"burst_per_ip" default:"200" min:"1" max:"1000000"`
+
+	// Largest value of one request header: a solution holds a whole block.
+	MaxHeaderBytes Bytes `toml:"max_header_bytes" default:"8MiB" min:"64KiB" max:"64MiB"`
+
+	// Memory for the headers of all requests together. When it is used up,
+	// large requests wait and then are refused.
+	MemoryBudget Bytes `toml:"memory_budget" default:"256MiB" min:"16MiB" max:"64GiB"`
+
+	// How long a client may take to send its request.
+	ReadTimeout time.Duration `toml:"read_timeout" default:"30s" min:"1s" max:"10m"`
+
+	// How long a client may take to read its answer.
+	WriteTimeout time.Duration `toml:"write_timeout" default:"10s" min:"1s" max:"10m"`
+
+	// How long shares are taken for a piece of work after it was given out.
+	WorkLifetime time.Duration `toml:"work_lifetime" default:"1d" min:"1m" max:"15d"`
+
+	// How long what is known of a miner is believed: a miner that is disabled is
+	// refused within this time.
+	MinerRecheck time.Duration `toml:"miner_recheck" default:"30s" min:"1s" max:"1m"`
+
+	// How long requests under way may take to finish when the process is told to stop.
+	DrainTimeout time.Duration `toml:"drain_timeout" default:"15s" min:"1s" max:"5m"`
+}
+
+// HTTPListener is one listener for miners over HTTP.
+type HTTPListener struct {
+	// Address and port, like "0.0.0.0:80", "[::]:443" or ":8080".
+	Listen string `toml:"listen" example:"0.0.0.0:80"`
+
+	// off for plain HTTP, files for a certificate from disk, acme for one from
+	// an ACME authority such as Let's Encrypt.
+	TLS string `toml:"tls" default:"off" enum:"off,files,acme"`
+
+	// Certificate chain, PEM (tls = "files"). Read again when it changes.
+	CertFile Path `toml:"cert_file"`
+
+	// Key of the certificate, PEM (tls = "files").
+	KeyFile Path `toml:"key_file"`
+
+	// Host names to get certificates for (tls = "acme"). The authority must
+	// reach this listener at port 443 of each.
+	ACMEDomains []string `toml:"acme_domains"`
+
+	// Mail address that the authority may write to (tls = "acme").
+	ACMEEmail string `toml:"acme_email"`
+
+	// Folder in which certificates are kept (tls = "acme").
+	ACMECache Path `toml:"acme_cache" default:"/var/lib/purepool/acme"`
+
+	// Directory URL of the ACME authority. Empty means Let's Encrypt.
+	ACMEDirectory string `toml:"acme_directory"`
+}
+
+// Backend is the role that judges shares.
+type Backend struct {
+	// Shares of one network that are judged at the same time.
+	ValidatorParallelism int `toml:"validator_parallelism" default:"4" min:"1" max:"256"`
+
+	// Most verdicts in one database transaction.
+	BatchShares int `toml:"batch_shares" default:"2000" min:"1" max:"100000"`
+
+	// How long a batch of verdicts waits to fill.
+	BatchLinger time.Duration `toml:"batch_linger" default:"20ms" max:"5s"`
+
+	// First wait after a daemon or the database did not answer; it doubles up to retry_max.
+	RetryMin time.Duration `toml:"retry_min" default:"250ms" min:"10ms" max:"1m"`
+
+	// Longest wait between tries.
+	RetryMax time.Duration `toml:"retry_max" default:"15s" min:"100ms" max:"10m"`
+
+	// How often the daemons are asked for the chain's tip.
+	TipPollInterval time.Duration `toml:"tip_poll_interval" default:"2s" min:"100ms" max:"1m"`
+
+	// How long after a new block shares for the one before are still taken:
+	// neither clocks nor daemons agree to the second.
+	ArrivalGrace time.Duration `toml:"arrival_grace" default:"15s" max:"10m"`
+
+	// How long judged shares are kept.
+	KeepShares time.Duration `toml:"keep_shares" default:"14d" min:"1d" max:"3650d"`
+
+	// How long work is kept. At least as long as shares.
+	KeepWork time.Duration `toml:"keep_work" default:"16d" min:"1d" max:"3650d"`
+
+	// How long rejected shares are kept.
+	KeepRejected time.Duration `toml:"keep_rejected" default:"3d" min:"1d" max:"3650d"`
+
+	// How long the text of solutions is kept.
+	KeepSolutions time.Duration `toml:"keep_solutions" default:"2d" min:"1d" max:"3650d"`
+
+	// How long the shares in hand may take to be written down when the process is told to stop.
+	DrainTimeout time.Duration `toml:"drain_timeout" default:"15s" min:"1s" max:"5m"`
+}
+
+// Web is the role that shows pages.
+type Web struct {
+	// Address and port of the pages. Empty means that the role all serves none.
+	Listen string `toml:"listen" example:"127.0.0.1:8081"`
+}
+
+// Health says where each role can be asked how it is.
+type Health struct {
+	// Listener of the frontend, and of the role all. Empty means none.
+	FrontendListen string `toml:"frontend_listen" default:"127.0.0.1:9101"`
+
+	// Listener of the backend. Empty means none.
+	BackendListen string `toml:"backend_listen" default:"127.0.0.1:9102"`
+
+	// Listener of the web role. Empty means none.
+	WebListen string `toml:"web_listen" default:"127.0.0.1:9103"`
+}
+
+// Network is one network that the pool serves.
+type Network struct {
+	// classic: the miner builds its own block and the pool gives out an address
+	// and a target. template: the pool builds jobs from getblocktemplate.
+	Mode string `toml:"mode" default:"classic" enum:"classic,template"`
+
+	// The chain, which decides what its addresses look like. Empty means
+	// BiblePay's chain of the network's name.
+	Chain string `toml:"chain" enum:"biblepay-main,biblepay-test,biblepay-regtest,litecoin-regtest,bitcoin-regtest" example:"biblepay-main"`
+
+	// Hash function of the block header. Classic networks are x11.
+	Algorithm string `toml:"algorithm" default:"x11" enum:"x11,scrypt,sha256d"`
+
+	// Address that blocks must pay: the pool's own, in the backend's wallet.
+	PoolAddress string `toml:"pool_address" example:"B4T5ciTCkWauSqVAcVKy88ofjcSasUkSYU"`
+
+	// Target that a share's proof must not exceed, 64 hex digits: the smaller, the
+	// harder. Miners may have targets of their own (purepool admin miner set-target). Classic networks only.
+	HashTarget Target `toml:"hash_target" example:"0000111100000000000000000000000000000000000000000000000000000000"`
+
+	// Easiest target that the backend accepts for any miner, 64 hex digits: a
+	// bound on what a broken frontend could give out. Empty means hash_target.
+	EasiestHashTarget Target `toml:"easiest_hash_target"`
+
+	// The pool's part of each block, an exact decimal number in quotes.
+	FeePercent Percent `toml:"fee_percent" default:"0" example:"0"`
+
+	// A coin daemon of this network, one table each, in order of preference:
+	// the next one is asked when one is away. Backend only.
+	Daemon []Daemon `toml:"daemon"`
+
+	// How long a daemon may take to answer one call.
+	DaemonTimeout time.Duration `toml:"daemon_timeout" default:"10s" min:"100ms" max:"10m"`
+
+	// Most calls to one daemon at the same time.
+	DaemonConcurrency int `toml:"daemon_concurrency" default:"8" min:"1" max:"1000"`
+
+	// Most calls in one request to a daemon (a JSON-RPC batch).
+	DaemonBatch int `toml:"daemon_batch" default:"64" min:"1" max:"1000"`
+}
+
+// Daemon is one coin daemon.
+type Daemon struct {
+	// JSON-RPC address, like "http://127.0.0.1:9998".
+	URL string `toml:"url" example:"http://127.0.0.1:9998"`
+
+	// RPC user (rpcuser of the daemon's configuration).
+	User string `toml:"user" roles:"backend"`
+
+	// RPC password (rpcpassword of the daemon's configuration).
+	Password Secret `toml:"password" roles:"backend"`
+
+	// The daemon's cookie file, instead of user and password. Read again when
+	// the daemon has restarted.
+	CookieFile Path `toml:"cookie_file" roles:"backend" example:"/var/lib/biblepay/.biblepaycore/.cookie"`
+}
