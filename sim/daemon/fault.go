@@ -1,15 +1,13 @@
 package daemon
 
 import (
-	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // FaultKind is a way in which a daemon fails those who ask it.
@@ -183,11 +181,8 @@ func (s *faults) draw(i int) bool {
 	if share == 0 || share == 1000 {
 		return true
 	}
-	var b [24]byte
-	binary.LittleEndian.PutUint64(b[0:], s.seed)
-	binary.LittleEndian.PutUint64(b[8:], uint64(i))
-	binary.LittleEndian.PutUint64(b[16:], s.draws[i].Add(1))
-	return int(xxhash.Sum64(b[:])%1000) < share
+	number := rand.NewPCG(s.seed+uint64(i), s.draws[i].Add(1)).Uint64()
+	return int(number%1000) < share
 }
 
 // wait is the delay of FaultSlow.
