@@ -32,6 +32,7 @@ type Daemon struct {
 	rpc       port
 	admin     *port // nil where there is none
 	running   bool  // protected by switching
+	up        chan struct{}
 }
 
 // New makes a daemon and takes its addresses; it answers once it runs. A daemon
@@ -52,7 +53,7 @@ func New(opts Options) (*Daemon, error) {
 		opts: opts, network: network, chain: c, wallet: newWallet(opts, network, c), log: opts.Logger,
 		secret:    sha256.Sum256([]byte(opts.User + ":" + opts.Password)),
 		exchanges: sync.Pool{New: func() any { return new(exchange) }},
-		started:   time.Now(),
+		started:   time.Now(), up: make(chan struct{}),
 	}
 	d.current.Store(newFaults(opts.Seed, nil))
 	d.rpc = port{address: opts.Listen, handler: &rpcHandler{d: d}}
@@ -74,20 +75,25 @@ func New(opts Options) (*Daemon, error) {
 }
 
 // Start makes a daemon and runs it until stop is called, which waits for its end.
+// When Start returns, the daemon answers.
 func Start(opts Options) (d *Daemon, stop func(), err error) {
 	d, err = New(opts)
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	done, failed := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(done)
-		if err := d.Run(ctx); err != nil {
-			d.log.Error("simulated daemon failed", slog.Any("error", err))
-		}
+		failed <- d.Run(ctx)
 	}()
-	return d, func() { cancel(); <-done }, nil
+	select {
+	case <-d.up:
+		return d, func() { cancel(); <-done }, nil
+	case err := <-failed:
+		cancel()
+		return nil, nil, err
+	}
 }
 
 // Run serves the daemon's calls and lets strangers find blocks until ctx is done.
@@ -101,6 +107,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	close(d.up)
 	d.log.Info("simulated daemon runs",
 		slog.String("address", d.Addr()), slog.String("network", d.opts.Network), slog.Int64("height", d.chain.Tip().Height))
 	d.strangersMine(ctx)
