@@ -154,40 +154,36 @@ func (l *loader) checkFrontend() {
 	if f.MaxConnectionsPerIP > f.MaxConnections && l.given("frontend.max_connections_per_ip") {
 		l.fault("frontend.max_connections_per_ip", "%d is more than max_connections, which is %d", f.MaxConnectionsPerIP, f.MaxConnections)
 	}
-	if f.MemoryBudget < f.MaxHeaderBytes {
-		l.fault("frontend.memory_budget", "%v is less than one header of max_header_bytes, %v", f.MemoryBudget, f.MaxHeaderBytes)
+	// A value of full length is held twice for a moment, with the other headers.
+	if least := 2 * (f.MaxHeaderBytes + 64<<10); f.MemoryBudget < least {
+		l.fault("frontend.memory_budget", "%v is less than one request of max_header_bytes needs, %v", f.MemoryBudget, least)
 	}
+	secure := false
 	for i := range f.HTTP {
-		l.checkHTTP(fmt.Sprintf("frontend.http[%d]", i), &f.HTTP[i])
+		at := fmt.Sprintf("frontend.http[%d]", i)
+		if f.HTTP[i].Listen == "" {
+			l.fault(join(at, "listen"), "missing: where does it listen?")
+		}
+		if f.HTTP[i].TLS && !secure {
+			secure = true
+			l.checkTLS(join(at, "tls"), &f.TLS)
+		}
 	}
 }
 
-func (l *loader) checkHTTP(at string, h *HTTPListener) {
-	if h.Listen == "" {
-		l.fault(join(at, "listen"), "missing: where does it listen?")
+func (l *loader) checkTLS(wanted string, t *TLS) {
+	const at = "frontend.tls"
+	files, acme := t.CertFile != "" || t.KeyFile != "", len(t.ACMEHosts) > 0
+	switch {
+	case !files && !acme:
+		l.fault(wanted, "needs a certificate: cert_file and key_file, or acme_hosts, in [%s]", at)
+	case files && acme:
+		l.fault(join(at, "acme_hosts"), "certificate files and ACME are both given, only one can be meant")
+	case files && (t.CertFile == "" || t.KeyFile == ""):
+		l.fault(at, "cert_file and key_file go together")
 	}
-	for _, key := range []string{"cert_file", "key_file"} {
-		if l.given(join(at, key)) && h.TLS != "files" {
-			l.fault(join(at, key), "contradicts tls = %q: a certificate from disk needs tls = \"files\"", h.TLS)
-		}
-	}
-	for _, key := range []string{"acme_domains", "acme_email", "acme_cache", "acme_directory"} {
-		if l.given(join(at, key)) && h.TLS != "acme" {
-			l.fault(join(at, key), "contradicts tls = %q: it needs tls = \"acme\"", h.TLS)
-		}
-	}
-	switch h.TLS {
-	case "files":
-		if h.CertFile == "" || h.KeyFile == "" {
-			l.fault(at, `tls = "files" needs cert_file and key_file`)
-		}
-	case "acme":
-		if len(h.ACMEDomains) == 0 {
-			l.fault(at, `tls = "acme" needs acme_domains`)
-		}
-		if u, err := url.Parse(h.ACMEDirectory); h.ACMEDirectory != "" && (err != nil || u.Scheme != "https") {
-			l.fault(join(at, "acme_directory"), "wants an https:// URL")
-		}
+	if u, err := url.Parse(t.ACMEDirectory); t.ACMEDirectory != "" && (err != nil || u.Scheme != "https") {
+		l.fault(join(at, "acme_directory"), "wants an https:// URL")
 	}
 }
 

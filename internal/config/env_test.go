@@ -16,7 +16,7 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 		"HOME=/root",
 		"PUREPOOL_CONFIG=ignored",
 		"PUREPOOL_LOG_LEVEL=debug",
-		"PUREPOOL_FRONTEND_READ_TIMEOUT=5s",
+		"PUREPOOL_FRONTEND_HEAD_TIMEOUT=5s",
 		"PUREPOOL_FRONTEND_TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.1",
 		"PUREPOOL_FRONTEND_HTTP_0_LISTEN=:81",
 		"PUREPOOL_FRONTEND_HTTP_1_LISTEN=:82",
@@ -31,7 +31,7 @@ func TestEnvironmentOverridesTheFile(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatalf("problems: %v", problems)
 	}
-	if cfg.Log.Level != "debug" || cfg.Frontend.ReadTimeout != 5*time.Second || cfg.Queue.SpoolMaxBytes != 2<<30 {
+	if cfg.Log.Level != "debug" || cfg.Frontend.HeadTimeout != 5*time.Second || cfg.Queue.SpoolMaxBytes != 2<<30 {
 		t.Errorf("plain keys were not overridden: %+v %+v", cfg.Log, cfg.Frontend)
 	}
 	if got := []string{cfg.Frontend.HTTP[0].Listen, cfg.Frontend.HTTP[1].Listen}; !cmp.Equal(got, []string{":81", ":82"}) {
@@ -187,7 +187,7 @@ cookie_file = "`+cookie+`"
 `, RoleFrontend)
 	wantComplaints(
 		t, got,
-		"f:3: database.backend_dsn_file: "+dsn+" is a secret of backend,admin, and the frontend can read it: take the permission away or leave the key out",
+		"f:3: database.backend_dsn_file: "+dsn+" is a secret of backend,admin,migrate, and the frontend can read it: take the permission away or leave the key out",
 		"f:16: network.test.daemon[0].password: this is a secret of backend, and the frontend must not know it: leave it out, or give it as password_file which only the other role can read",
 		"f:19: network.test.daemon[1].cookie_file: "+cookie+" gives access to the daemon, and the frontend can read it: take the permission away or leave the key out",
 	)

@@ -19,7 +19,7 @@ func FuzzConfig(f *testing.F) {
 	}
 	for _, text := range []string{
 		"", example.String(), classicAll, "\ufeff[log]\r\nlevel='info'", "[[frontend.http]]\n[[frontend.http]]\nlisten=\"x\"",
-		"frontend = {http = [{listen=':80', tls=\"acme\"}, {}]}", "a.b.'c.d'.\"e\\u0041\" = [[1,2],[\"\"\"x\n\"\"\"\"\", '''y''']]",
+		"frontend = {http = [{listen=':80', tls=true}, {}]}", "a.b.'c.d'.\"e\\u0041\" = [[1,2],[\"\"\"x\n\"\"\"\"\", '''y''']]",
 		"[network.main]\nfee_percent='2.5'\n[network.main.daemon]\n", "[log]\nlevel = 1979-05-27 07:32:00Z\n", "x = {", "\x00", "[", "[[", "]", "= 1", "\"",
 	} {
 		f.Add([]byte(text))

@@ -77,8 +77,8 @@ func TestSmallConfigurationIsEnoughForTheRoleAll(t *testing.T) {
 	if got := cfg.Backend.KeepShares; got != 14*24*time.Hour {
 		t.Errorf("keep_shares = %v, the default is 14 days", got)
 	}
-	if got := cfg.Frontend.HTTP[0].TLS; got != "off" {
-		t.Errorf("tls = %q, want the default of a table's element", got)
+	if got := cfg.Frontend.HTTP[0].TLS; got {
+		t.Errorf("tls = %v, want the default of a table's element", got)
 	}
 	if got := cfg.Network["test"].DaemonTimeout; got != 10*time.Second {
 		t.Errorf("daemon_timeout = %v, want the default of a named table", got)
@@ -93,7 +93,7 @@ formt = "json"
 [frontend]
 max_connections = "many"
 max_conections_per_ip = 3
-read_timeout = 30
+head_timeout = 30
 drain_timeout = "1 hour"
 trusted_proxies = ["10.0.0.0/8", "10.0.0.1/8", 7]
 
@@ -101,7 +101,7 @@ trusted_proxies = ["10.0.0.0/8", "10.0.0.1/8", 7]
 listen = "127.0.0.1:80"
 [[frontend.http]]
 listen = "no port"
-cert_file = "x.pem"
+tls = true
 
 [backend]
 retry_min = "1m"
@@ -123,12 +123,12 @@ listen = ":1"
 		`f:3: log.formt: unknown key, did you mean "format"?`,
 		`f:6: frontend.max_connections: wants a whole number, this is the text "many"`,
 		`f:7: frontend.max_conections_per_ip: unknown key, did you mean "max_connections_per_ip"?`,
-		`f:8: frontend.read_timeout: wants a duration in quotes, like "30s", this is the number 30`,
+		`f:8: frontend.head_timeout: wants a duration in quotes, like "30s", this is the number 30`,
 		`f:9: frontend.drain_timeout: "1 hour" is no duration, write a number and a unit like "250ms", "30s", "5m", "1h30m" or "14d"`,
 		`f:10: frontend.trusted_proxies[1]: "10.0.0.1/8" has bits beyond its length, the network is "10.0.0.0/8"`,
 		`f:10: frontend.trusted_proxies[2]: wants an address or network in quotes, like "10.0.0.0/8", this is the number 7`,
 		`f:15: frontend.http[1].listen: "no port" is no address and port, like "127.0.0.1:8080", "[::]:443" or ":80"`,
-		`f:16: frontend.http[1].cert_file: contradicts tls = "off": a certificate from disk needs tls = "files"`,
+		`f:16: frontend.http[1].tls: needs a certificate: cert_file and key_file, or acme_hosts, in [frontend.tls]`,
 		`f:18: backend.keep_work: 16d is shorter than keep_shares, 20d: a share's work must outlive it`,
 		`f:19: backend.retry_min: 1m is longer than retry_max, 1s`,
 		`f:24: network.main.mode: "clasic" is none of classic and template, did you mean "classic"?`,
@@ -247,9 +247,9 @@ func TestContradictionsAreNamed(t *testing.T) {
 		"easiest is harder":    {"[network.main]\nhash_target='" + target + "'\neasiest_hash_target='00" + target[:62] + "'", RoleAny, `f:3: network.main.easiest_hash_target: is harder (smaller) than hash_target, so no ordinary share would be accepted`},
 		"both forms":           {"[queue]\nuser='u'\npassword='p'\npassword_file='/x'", RoleAny, `f:4: queue.password_file: queue.password and queue.password_file are both given, only one can be meant`},
 		"same listener":        {"[[frontend.http]]\nlisten=':80'\n[[frontend.http]]\nlisten=':80'", RoleAny, `f:4: frontend.http[1].listen: :80 is taken by frontend.http[0].listen`},
-		"files without files":  {"[[frontend.http]]\nlisten=':443'\ntls='files'", RoleAny, `f:1: frontend.http[0]: tls = "files" needs cert_file and key_file`},
-		"acme without names":   {"[[frontend.http]]\nlisten=':443'\ntls='acme'", RoleAny, `f:1: frontend.http[0]: tls = "acme" needs acme_domains`},
-		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one header of max_header_bytes, 32MiB`},
+		"half a certificate":   {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'", RoleAny, `f:4: frontend.tls: cert_file and key_file go together`},
+		"files and ACME":       {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'\nkey_file='k'\nacme_hosts=['h']", RoleAny, `f:7: frontend.tls.acme_hosts: certificate files and ACME are both given, only one can be meant`},
+		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one request of max_header_bytes needs, 65664KiB`},
 		"template":             {"[network.main]\nmode='template'\nhash_target='" + target + "'", RoleAny, `f:3: network.main.hash_target: is for classic networks, and this one has mode = "template"`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,16 +62,17 @@ type Log struct {
 // Database says how each role reaches Postgres.
 type Database struct {
 	// Connection of the frontend: a postgres:// URL or key=value words. Say sslmode explicitly.
-	FrontendDSN Secret `toml:"frontend_dsn" roles:"frontend" example:"postgres://purepool_frontend@/purepool?host=/run/postgresql&sslmode=disable"`
+	FrontendDSN Secret `toml:"frontend_dsn" roles:"frontend,migrate" example:"postgres://purepool_frontend@/purepool?host=/run/postgresql&sslmode=disable"`
 
 	// Connection of the backend, and of `purepool admin`.
-	BackendDSN Secret `toml:"backend_dsn" roles:"backend,admin" example:"postgres://purepool_backend@/purepool?host=/run/postgresql&sslmode=disable"`
+	BackendDSN Secret `toml:"backend_dsn" roles:"backend,admin,migrate" example:"postgres://purepool_backend@/purepool?host=/run/postgresql&sslmode=disable"`
 
 	// Connection of the web role.
-	WebDSN Secret `toml:"web_dsn" roles:"web" example:"postgres://purepool_web@/purepool?host=/run/postgresql&sslmode=disable"`
+	WebDSN Secret `toml:"web_dsn" roles:"web,migrate" example:"postgres://purepool_web@/purepool?host=/run/postgresql&sslmode=disable"`
 
 	// Connection of the owner of the database, for `purepool migrate` only: it
-	// makes tables and roles, so it must be allowed to.
+	// makes tables and roles, so it must be allowed to. Passwords in the other
+	// connections become those of their roles.
 	OwnerDSN Secret `toml:"owner_dsn" roles:"migrate" example:"postgres://purepool_owner@/purepool?host=/run/postgresql&sslmode=disable"`
 
 	// Most connections to Postgres that one process keeps.
@@ -130,7 +131,7 @@ type Queue struct {
 
 	// Most bytes that wait in the broker, per network. At the bound the broker
 	// refuses new messages, which then wait in the spool.
-	BrokerMaxBytes Bytes `toml:"broker_max_bytes" default:"8GiB" min:"16MiB" max:"10TiB"`
+	BrokerMaxBytes Bytes `toml:"broker_max_bytes" default:"4GiB" min:"16MiB" max:"10TiB"`
 
 	// JetStream servers that keep each message. Needs a cluster where above 1.
 	Replicas int `toml:"replicas" default:"1" min:"1" max:"5"`
@@ -155,26 +156,45 @@ type Frontend struct {
 	// Most open connections from one IP address (IPv6: one /64).
 	MaxConnectionsPerIP int `toml:"max_connections_per_ip" default:"256" min:"1" max:"1000000"`
 
-	// Most requests a second from one IP address, over a while.
+	// Most requests a second from one IP address, over a while. Each request of
+	// the classic protocol is a connection of its own.
 	RequestsPerSecondPerIP int `toml:"requests_per_second_per_ip" default:"50" min:"1" max:"1000000"`
 
 	// Requests that one IP address may make at once above that rate.
-	BurstPerIP int `toml:"burst_per_ip" default:"200" min:"1" max:"1000000"`
+	BurstPerIP int `toml:"burst_per_ip" default:"500" min:"1" max:"1000000"`
 
-	// Largest value of one request header: a solution holds a whole block.
+	// Longest value of one request header: a solution holds a whole block.
 	MaxHeaderBytes Bytes `toml:"max_header_bytes" default:"8MiB" min:"64KiB" max:"64MiB"`
 
-	// Memory for the headers of all requests together. When it is used up,
-	// large requests wait and then are refused.
-	MemoryBudget Bytes `toml:"memory_budget" default:"256MiB" min:"16MiB" max:"64GiB"`
+	// Memory for the large headers of all requests together, at least twice
+	// max_header_bytes. A request that finds no room is answered that the pool is busy.
+	MemoryBudget Bytes `toml:"memory_budget" default:"256MiB" min:"1MiB" max:"64GiB"`
 
-	// How long a client may take to send its request.
-	ReadTimeout time.Duration `toml:"read_timeout" default:"30s" min:"1s" max:"10m"`
+	// From the connection to the first byte of the request.
+	IdleTimeout time.Duration `toml:"idle_timeout" default:"10s" min:"100ms" max:"10m"`
+
+	// How long a client may take to send its request, besides the time that its
+	// bytes take at min_rate.
+	HeadTimeout time.Duration `toml:"head_timeout" default:"10s" min:"100ms" max:"10m"`
+
+	// Bytes a second below which a client is too slow.
+	MinRate Bytes `toml:"min_rate" default:"8KiB" min:"1B" max:"1GiB"`
+
+	// How long a client may take to send its request in any case.
+	MaxHeadTime time.Duration `toml:"max_head_time" default:"2m" min:"1s" max:"1h"`
+
+	// How long the pool may take to answer before it gives a request up.
+	RequestTimeout time.Duration `toml:"request_timeout" default:"30s" min:"1s" max:"10m"`
 
 	// How long a client may take to read its answer.
-	WriteTimeout time.Duration `toml:"write_timeout" default:"10s" min:"1s" max:"10m"`
+	WriteTimeout time.Duration `toml:"write_timeout" default:"10s" min:"100ms" max:"10m"`
 
-	// How long shares are taken for a piece of work after it was given out.
+	// How long the database may take to answer before a request for work is
+	// refused for now.
+	StoreTimeout time.Duration `toml:"store_timeout" default:"5s" min:"100ms" max:"1m"`
+
+	// How long shares are taken for a piece of work after it was given out. The
+	// backend holds the frontends to it, so it must be the same there.
 	WorkLifetime time.Duration `toml:"work_lifetime" default:"1d" min:"1m" max:"15d"`
 
 	// How long what is known of a miner is believed: a miner that is disabled is
@@ -182,7 +202,11 @@ type Frontend struct {
 	MinerRecheck time.Duration `toml:"miner_recheck" default:"30s" min:"1s" max:"1m"`
 
 	// How long requests under way may take to finish when the process is told to stop.
-	DrainTimeout time.Duration `toml:"drain_timeout" default:"15s" min:"1s" max:"5m"`
+	DrainTimeout time.Duration `toml:"drain_timeout" default:"10s" min:"1s" max:"5m"`
+
+	// Certificates of the listeners with tls = true: from files, or from an ACME
+	// authority such as Let's Encrypt.
+	TLS TLS `toml:"tls"`
 }
 
 // HTTPListener is one listener for miners over HTTP.
@@ -190,24 +214,26 @@ type HTTPListener struct {
 	// Address and port, like "0.0.0.0:80", "[::]:443" or ":8080".
 	Listen string `toml:"listen" example:"0.0.0.0:80"`
 
-	// off for plain HTTP, files for a certificate from disk, acme for one from
-	// an ACME authority such as Let's Encrypt.
-	TLS string `toml:"tls" default:"off" enum:"off,files,acme"`
+	// Whether it speaks TLS, with the certificates of [frontend.tls].
+	TLS bool `toml:"tls" default:"false"`
+}
 
-	// Certificate chain, PEM (tls = "files"). Read again when it changes.
+// TLS says where certificates come from.
+type TLS struct {
+	// Certificate chain, PEM. Read again when it changes.
 	CertFile Path `toml:"cert_file"`
 
-	// Key of the certificate, PEM (tls = "files").
+	// Key of the certificate, PEM.
 	KeyFile Path `toml:"key_file"`
 
-	// Host names to get certificates for (tls = "acme"). The authority must
-	// reach this listener at port 443 of each.
-	ACMEDomains []string `toml:"acme_domains"`
+	// Host names to get certificates for by ACME, instead of files. The authority
+	// must reach port 443 of each at a listener of this frontend.
+	ACMEHosts []string `toml:"acme_hosts"`
 
-	// Mail address that the authority may write to (tls = "acme").
+	// Mail address that the authority may write to.
 	ACMEEmail string `toml:"acme_email"`
 
-	// Folder in which certificates are kept (tls = "acme").
+	// Folder in which certificates and the account's key are kept.
 	ACMECache Path `toml:"acme_cache" default:"/var/lib/purepool/acme"`
 
 	// Directory URL of the ACME authority. Empty means Let's Encrypt.
@@ -216,27 +242,33 @@ type HTTPListener struct {
 
 // Backend is the role that judges shares.
 type Backend struct {
-	// Shares of one network that are judged at the same time.
+	// Batches of shares of one network that are judged at the same time.
 	ValidatorParallelism int `toml:"validator_parallelism" default:"4" min:"1" max:"256"`
 
-	// Most verdicts in one database transaction.
-	BatchShares int `toml:"batch_shares" default:"2000" min:"1" max:"100000"`
+	// Most shares in one batch: one request to the daemon, one database transaction.
+	BatchShares int `toml:"batch_shares" default:"1000" min:"1" max:"100000"`
 
-	// How long a batch of verdicts waits to fill.
-	BatchLinger time.Duration `toml:"batch_linger" default:"20ms" max:"5s"`
+	// How many times a share is tried whose judging fails for reasons of its own
+	// before it goes to the dead letters (purepool admin deadletter). What is away
+	// is waited for, however long.
+	DeadLetterAfter int `toml:"dead_letter_after" default:"8" min:"1" max:"1000"`
 
 	// First wait after a daemon or the database did not answer; it doubles up to retry_max.
-	RetryMin time.Duration `toml:"retry_min" default:"250ms" min:"10ms" max:"1m"`
+	RetryMin time.Duration `toml:"retry_min" default:"100ms" min:"10ms" max:"1m"`
 
 	// Longest wait between tries.
-	RetryMax time.Duration `toml:"retry_max" default:"15s" min:"100ms" max:"10m"`
+	RetryMax time.Duration `toml:"retry_max" default:"10s" min:"100ms" max:"10m"`
 
 	// How often the daemons are asked for the chain's tip.
-	TipPollInterval time.Duration `toml:"tip_poll_interval" default:"2s" min:"100ms" max:"1m"`
+	TipPollInterval time.Duration `toml:"tip_poll_interval" default:"1s" min:"100ms" max:"1m"`
 
 	// How long after a new block shares for the one before are still taken:
 	// neither clocks nor daemons agree to the second.
 	ArrivalGrace time.Duration `toml:"arrival_grace" default:"15s" max:"10m"`
+
+	// How far the clocks of frontends and daemons may be apart where the highest
+	// nonce that the chain allows by now is concerned.
+	NonceSlack time.Duration `toml:"nonce_slack" default:"2s" max:"10m"`
 
 	// How long judged shares are kept.
 	KeepShares time.Duration `toml:"keep_shares" default:"14d" min:"1d" max:"3650d"`
@@ -293,11 +325,16 @@ type Network struct {
 	HashTarget Target `toml:"hash_target" example:"0000111100000000000000000000000000000000000000000000000000000000"`
 
 	// Easiest target that the backend accepts for any miner, 64 hex digits: a
-	// bound on what a broken frontend could give out. Empty means hash_target.
+	// bound on what a broken frontend could give out. Must cover the miners' own
+	// targets, and the old one for a day after hash_target was made harder. Empty means hash_target.
 	EasiestHashTarget Target `toml:"easiest_hash_target"`
 
 	// The pool's part of each block, an exact decimal number in quotes.
 	FeePercent Percent `toml:"fee_percent" default:"0" example:"0"`
+
+	// Least part of a coinbase's value that must pay the pool, in percent. The rest
+	// is what the chain grants to others (masternodes, the foundation). Classic networks only.
+	MinPoolPercent int `toml:"min_pool_percent" default:"25" min:"1" max:"100"`
 
 	// A coin daemon of this network, one table each, in order of preference:
 	// the next one is asked when one is away. Backend only.
