@@ -2,11 +2,15 @@ package ledger
 
 import (
 	"context"
-	"errors"
+	"database/sql"
+	"fmt"
+	"net"
+	"sync/atomic"
 	"time"
-)
 
-var errNotBuilt = errors.New("ledger: not built yet")
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+)
 
 // Options sizes the connection pool of a store. Zero fields mean the defaults.
 type Options struct {
@@ -14,60 +18,152 @@ type Options struct {
 	MaxIdle        int           // idle connections kept; as MaxOpen
 	MaxLifetime    time.Duration // age at which a connection is replaced; 30 minutes
 	ConnectTimeout time.Duration // for one attempt to connect; 5 seconds
+	// CallTimeout bounds each call of a store, whatever the caller's context
+	// says; 30 seconds. Ending by it is Away: the database hangs.
+	CallTimeout time.Duration
 }
 
-type conn struct{}
+func (o Options) withDefaults() Options {
+	if o.MaxOpen <= 0 {
+		o.MaxOpen = 8
+	}
+	if o.MaxIdle <= 0 {
+		o.MaxIdle = o.MaxOpen
+	}
+	if o.MaxLifetime <= 0 {
+		o.MaxLifetime = 30 * time.Minute
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = 5 * time.Second
+	}
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = 30 * time.Second
+	}
+	return o
+}
 
-func open(ctx context.Context, dsn string, opts Options) (*conn, error) { return nil, errNotBuilt }
+// conn is what all stores have in common.
+type conn struct {
+	db   *sqlx.DB
+	opts Options
+	now  func() time.Time // for tests
+}
+
+func open(dsn, application string, opts Options) (*conn, error) {
+	opts = opts.withDefaults()
+	db, err := openDB(dsn, opts, map[string]string{"application_name": application})
+	if err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	return &conn{db: db, opts: opts, now: time.Now}, nil
+}
+
+// openDB prepares a pool of connections; none is made yet.
+func openDB(dsn string, opts Options, runtime map[string]string) (*sqlx.DB, error) {
+	opts = opts.withDefaults()
+	cfg, err := pq.NewConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("connection string: %w", err)
+	}
+	withDefaults(&cfg, runtime)
+	// One round trip for a query with arguments instead of three.
+	cfg.BinaryParameters = true
+	if cfg.ConnectTimeout <= 0 {
+		cfg.ConnectTimeout = opts.ConnectTimeout
+	}
+	connector, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connection string: %w", err)
+	}
+	connector.Dialer(dialer{patience: opts.CallTimeout + 5*time.Second})
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db.SetMaxOpenConns(opts.MaxOpen)
+	db.SetMaxIdleConns(opts.MaxIdle)
+	db.SetConnMaxLifetime(opts.MaxLifetime)
+	return db, nil
+}
 
 // Close closes the connections.
-func (c *conn) Close() error { return nil }
+func (c *conn) Close() error { return c.db.Close() }
 
 // Ping says whether the database answers.
-func (c *conn) Ping(ctx context.Context) error { return errNotBuilt }
-
-// CheckVersion says whether the database has the tables this program was built
-// for: ErrDatabaseOlder (run migrate), ErrDatabaseNewer (run a newer program).
-func (c *conn) CheckVersion(ctx context.Context) error { return errNotBuilt }
-
-// Networks returns the ids of the networks by name.
-func (c *conn) Networks(ctx context.Context) (map[string]int16, error) { return nil, errNotBuilt }
-
-// Away reports whether err means that the database is away, overloaded or asks
-// to try again: wait and retry, never reject.
-func Away(err error) bool { return false }
-
-// Refused reports whether err means that the database has looked at the data
-// and will never take it. It is also true for text that the stores themselves
-// refuse (ErrBadText).
-func Refused(err error) bool { return false }
-
-var (
-	// ErrBadText: a NUL character or bytes that are not UTF-8 in a text that
-	// names something (an address, a worker).
-	ErrBadText = errors.New("ledger: text holds a NUL character or is not UTF-8")
-	// ErrDatabaseOlder: the database lacks migrations; run `purepool migrate`.
-	ErrDatabaseOlder = errors.New("ledger: the database is older than this program")
-	// ErrDatabaseNewer: a newer program has migrated the database.
-	ErrDatabaseNewer = errors.New("ledger: the database is newer than this program")
-	// ErrNoSuchMiner: no miner has this id.
-	ErrNoSuchMiner = errors.New("ledger: no such miner")
-)
-
-// NetworkSeed is a network to be known to the database.
-type NetworkSeed struct{ Name string }
-
-// MigrateOptions says what Migrate shall see to beside the tables.
-type MigrateOptions struct {
-	// Networks are created where missing; none is ever removed.
-	Networks []NetworkSeed
-	// FrontendPassword and friends are set where not empty.
-	FrontendPassword string
-	BackendPassword  string
-	WebPassword      string
+func (c *conn) Ping(ctx context.Context) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	return wrap(ctx, "ping", c.db.PingContext(ctx))
 }
 
-// Migrate brings the database up to this program's version, creates roles and
-// networks, and grants what each role may do. It may be run again at any time,
-// also by two at once, and refuses a newer database (ErrDatabaseNewer).
-func Migrate(ctx context.Context, dsn string, opts MigrateOptions) error { return errNotBuilt }
+// Networks returns the ids of the networks by name.
+func (c *conn) Networks(ctx context.Context) (map[string]int16, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	var rows []struct {
+		ID   int16
+		Name string
+	}
+	if err := c.db.SelectContext(ctx, &rows, `SELECT id, name FROM network`); err != nil {
+		return nil, wrap(ctx, "read networks", err)
+	}
+	networks := make(map[string]int16, len(rows))
+	for _, r := range rows {
+		networks[r.Name] = r.ID
+	}
+	return networks, nil
+}
+
+// bound limits a call's time.
+func (c *conn) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.opts.CallTimeout)
+}
+
+// dialer makes connections on which no read or write waits for ever: the
+// driver itself goes on waiting for a server that hangs, whatever the context
+// says.
+type dialer struct{ patience time.Duration }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	plain, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &impatientConn{Conn: plain, patience: d.patience}, nil
+}
+
+type impatientConn struct {
+	net.Conn
+	patience time.Duration
+	theirs   atomic.Bool // the driver has set a deadline of its own (while connecting)
+}
+
+func (c *impatientConn) SetDeadline(t time.Time) error {
+	c.theirs.Store(!t.IsZero())
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *impatientConn) Read(b []byte) (int, error) {
+	if !c.theirs.Load() {
+		if err := c.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *impatientConn) Write(b []byte) (int, error) {
+	if !c.theirs.Load() {
+		if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(b)
+}

@@ -1,0 +1,44 @@
+-- What each role may do. Runs after every migration, as the owner, in one
+-- transaction: first everything is taken away, then given. A new table is
+-- closed to all until it is named here (and in the test of the denials).
+
+REVOKE ALL ON SCHEMA purepool FROM PUBLIC, purepool_frontend, purepool_backend, purepool_web;
+REVOKE ALL ON ALL TABLES IN SCHEMA purepool FROM PUBLIC, purepool_frontend, purepool_backend, purepool_web;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA purepool FROM PUBLIC, purepool_frontend, purepool_backend, purepool_web;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA purepool FROM PUBLIC, purepool_frontend, purepool_backend, purepool_web;
+GRANT USAGE ON SCHEMA purepool TO purepool_frontend, purepool_backend, purepool_web;
+GRANT SELECT ON goose_db_version TO purepool_frontend, purepool_backend, purepool_web;
+
+-- The frontend faces the internet. It finds miners and works and adds new ones.
+-- It may not read e-mail addresses, not even those it has written.
+GRANT SELECT ON network TO purepool_frontend;
+GRANT SELECT (id, guid, network_id, address, enabled, hash_target) ON miner TO purepool_frontend;
+GRANT SELECT (id, miner_id, name) ON worker TO purepool_frontend;
+GRANT SELECT (id, issued_at, worker_id, network_id, hash_target) ON work TO purepool_frontend;
+GRANT INSERT (network_id, address) ON miner TO purepool_frontend;
+GRANT INSERT (miner_id, name, email) ON worker TO purepool_frontend;
+GRANT INSERT (id, issued_at, worker_id, network_id, hash_target, thread_id, os, agent, remote_ip) ON work TO purepool_frontend;
+
+-- The backend works with everything, but owns nothing: it cannot change tables,
+-- rewrite the journal, touch a balance, or forget a miner.
+GRANT SELECT ON ALL TABLES IN SCHEMA purepool TO purepool_backend;
+GRANT INSERT, UPDATE ON miner, worker TO purepool_backend;
+GRANT INSERT, UPDATE, DELETE ON
+    work, share, share_solution, rejected_share, tip,
+    share_minute, share_hour, share_day, reject_hour, network_minute,
+    round, block, payment, payment_item TO purepool_backend;
+GRANT INSERT ON audit_log, account, journal_line TO purepool_backend;
+GRANT INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
+GRANT EXECUTE ON FUNCTION
+    ensure_day_partitions(date, date),
+    ensure_share_partitions(smallint, integer, integer),
+    drop_day_partitions(text, date),
+    drop_share_partitions(smallint, timestamptz),
+    share_partition_heights(),
+    settled_until(smallint) TO purepool_backend;
+
+-- The web reads views, and no table.
+GRANT SELECT ON
+    pool_network, pool_miner, pool_worker, pool_share_minute, pool_share_hour, pool_share_day,
+    pool_reject_hour, pool_network_minute, pool_block, pool_round, pool_tip, pool_balance,
+    pool_entry, pool_payment TO purepool_web;
