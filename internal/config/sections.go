@@ -282,6 +282,13 @@ type Backend struct {
 	// How long the text of solutions is kept.
 	KeepSolutions time.Duration `toml:"keep_solutions" default:"2d" min:"1d" max:"3650d"`
 
+	// How long counts by minute are kept; those by hour and day stay.
+	KeepMinutes time.Duration `toml:"keep_minutes" default:"8d" min:"1d" max:"3650d"`
+
+	// How long it is remembered which block was the chain's tip when. At least
+	// as long as work.
+	KeepTips time.Duration `toml:"keep_tips" default:"17d" min:"1d" max:"3650d"`
+
 	// How long the shares in hand may take to be written down when the process is told to stop.
 	DrainTimeout time.Duration `toml:"drain_timeout" default:"15s" min:"1s" max:"5m"`
 }
