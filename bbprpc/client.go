@@ -44,9 +44,10 @@ func New(cfg Config) (*Client, error) {
 			TLSHandshakeTimeout: min(cfg.Timeout, 5*time.Second),
 			DisableCompression:  true,
 			MaxIdleConnsPerHost: cfg.MaxInFlight,
-			// A daemon closes idle connections after 30 s (-rpcservertimeout).
-			// Being first avoids a call into a connection that is closing.
-			IdleConnTimeout: 15 * time.Second,
+			// A daemon closes idle connections after 30 s (-rpcservertimeout); being
+			// first avoids a call into a connection that is closing. And a daemon
+			// that is told to stop waits until its clients have hung up.
+			IdleConnTimeout: 5 * time.Second,
 		},
 	}
 	httpClient := &http.Client{

@@ -134,6 +134,8 @@ func (c *Client) attempt(ctx context.Context, e *endpoint, ch chunk, pending []i
 		ch.setAll(pending, away)
 		if away.Reason != AwayCancelled {
 			e.failed(c.nowFn(), away)
+			// A daemon that is stopping answers 503 and waits for us to hang up.
+			c.transport.CloseIdleConnections()
 		}
 		return
 	}

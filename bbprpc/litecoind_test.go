@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"purepool/bbprpc"
 )
@@ -289,10 +288,7 @@ func TestCallsGoToTheOtherLitecoindAndComeBack(t *testing.T) {
 	first.ready(t)
 	second.ready(t)
 	first.mine(t, 3) // by its height it is known
-	c := newClient(t, bbprpc.Config{
-		Endpoints:  []bbprpc.Endpoint{first.endpoint(), second.endpoint()},
-		CheckEvery: 100 * time.Millisecond,
-	})
+	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{first.endpoint(), second.endpoint()}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
