@@ -48,7 +48,8 @@ type Limits struct {
 	MaxValue int
 	// Memory is for heads beyond 16 KiB, of all requests together, in bytes;
 	// default 256 MiB. A request that finds no room is answered that the pool is
-	// busy. A value of MaxValue needs twice its size for a moment.
+	// busy. It must have room for three of the longest heads: one that grows needs
+	// twice its size for a moment, and one more is copied out of.
 	Memory int64
 	// MemoryPerIP is the part of Memory that one address may have; default a
 	// quarter, but always enough for one request.
@@ -110,8 +111,7 @@ func (l Limits) withDefaults() Limits {
 // maxHead is the longest head, in bytes.
 func (l Limits) maxHead() int { return l.MaxValue + headSlack }
 
-// oneRequest is what the largest request takes of the memory at its peak: its
-// head, and the values taken out of it.
+// oneRequest is what the largest request takes of the memory while it grows.
 func (l Limits) oneRequest() int64 { return 2 * int64(l.maxHead()) }
 
 // Check tells what is wrong with the configuration, all of it at once.
@@ -142,11 +142,11 @@ func (c Config) Check() error {
 			bad("%s is negative", name)
 		}
 	}
-	if l.Memory < l.oneRequest() {
-		bad("Memory of %d bytes is less than one request of %d bytes needs: %d", l.Memory, l.MaxValue, l.oneRequest())
+	if least := l.oneRequest() + int64(l.maxHead()); l.Memory < least {
+		bad("Memory of %d bytes is less than one value of %d bytes needs: %d", l.Memory, l.MaxValue, least)
 	}
 	if l.MemoryPerIP < l.oneRequest() {
-		bad("MemoryPerIP of %d bytes is less than one request of %d bytes needs: %d", l.MemoryPerIP, l.MaxValue, l.oneRequest())
+		bad("MemoryPerIP of %d bytes is less than one value of %d bytes needs: %d", l.MemoryPerIP, l.MaxValue, l.oneRequest())
 	}
 	return errors.Join(errs...)
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// classInline says that a head lies in the connection's own array.
-const classInline = -1
+// sizeInline says that a head lies in the connection's own array.
+const sizeInline = -1
 
 // unreadUnknown says that nobody knows how much a client still sends.
 const unreadUnknown = -1
@@ -33,10 +33,10 @@ type conn struct {
 	aborted atomic.Bool // the server stopped it
 
 	head     head
-	buf      []byte // what has been read of the head
-	class    int    // where buf lies
-	large    *[]byte
-	reserved int64 // bytes of the budget that it has
+	buf      []byte         // what has been read of the head
+	size     int            // of buf: an index of memory.sizes, or sizeInline
+	own      *[ownSize]byte // where buf lies, if not nil
+	reserved int64          // bytes of the budget that it has
 	received int64
 	unread   int64 // what the client still sends after the head, or unreadUnknown
 
@@ -53,7 +53,7 @@ func (c *conn) begin(nc net.Conn, peer netip.Addr, trusted bool, v *visitor, sec
 	c.asked.Store(false)
 	c.aborted.Store(false)
 	c.head.reset(c.server.limits.MaxHeaderLines, c.server.limits.MaxValue)
-	c.buf, c.received, c.unread = c.inline[:0], 0, unreadUnknown
+	c.buf, c.size, c.received, c.unread = c.inline[:0], sizeInline, 0, unreadUnknown
 }
 
 // abort closes the connection under its goroutine. The caller must hold the
@@ -68,8 +68,7 @@ func (c *conn) serve(ctx context.Context) {
 	s := c.server
 	reason := c.run(ctx)
 	c.nc.Close()
-	c.releaseHead()
-	c.releaseAll()
+	c.releaseMemory()
 	if c.aborted.Load() && reason != closedAnswered {
 		reason = closedShutdown
 	}
@@ -91,6 +90,7 @@ func (c *conn) run(ctx context.Context) closeReason {
 	}
 	received := time.Now()
 	res := c.answer(ctx, refused, received)
+	c.releaseMemory() // the client may take its time from here on
 	c.nc.SetWriteDeadline(time.Now().Add(s.limits.WriteTimeout))
 	n, err := c.nc.Write(res.answer)
 	s.metrics.sent.Add(float64(n))
@@ -139,13 +139,13 @@ func (c *conn) readHead() (*headError, closeReason) {
 		c.nc.SetReadDeadline(deadline)
 		n, err := c.nc.Read(c.buf[len(c.buf):cap(c.buf)])
 		if n > 0 {
+			c.asked.Store(true)
 			c.buf = c.buf[:len(c.buf)+n]
 			c.received = int64(len(c.buf))
 			if refused := c.head.read(c.buf); refused != nil || c.head.done {
 				return refused, ""
 			}
 			if latest.IsZero() {
-				c.asked.Store(true)
 				now = time.Now()
 				latest = now.Add(l.MaxHeadTime)
 			}
@@ -166,64 +166,75 @@ func (c *conn) readHead() (*headError, closeReason) {
 	}
 }
 
+// errTooLong refuses a head, or a value in it, that is beyond the limits.
+var errTooLong = &headError{outcomeTooLarge, "Request is too long"}
+
 // errBusy refuses a large request while other large requests have all the memory.
 var errBusy = &headError{outcomeBusy, "The pool is busy with other large requests, please try again"}
 
 // grow moves the head to a larger buffer.
 func (c *conn) grow() *headError {
-	m, next := c.server.memory, c.class+1
-	if next == len(m.classes) {
-		return &headError{outcomeTooLarge, "Request is too long"}
+	m := c.server.memory
+	next := c.size + 1
+	if next == len(m.sizes) {
+		return errTooLong
 	}
-	if !c.reserve(m.price(next)) {
-		return errBusy
+	var larger []byte
+	if next == 0 {
+		c.own = m.own.Get().(*[ownSize]byte)
+		larger = c.own[:]
+	} else {
+		price := int64(m.sizes[next])
+		if !m.reserve(price, c.visitor) {
+			return errBusy
+		}
+		larger = make([]byte, price)
+		if c.reserved > 0 {
+			m.release(c.reserved, c.visitor)
+		}
+		c.reserved = price
 	}
-	large := m.take(next)
-	moved := (*large)[:copy(*large, c.buf)]
-	c.releaseHead()
-	c.buf, c.class, c.large = moved, next, large
+	c.buf = larger[:copy(larger, c.buf)]
+	if next > 0 {
+		c.releaseOwn()
+	}
+	c.size = next
 	return nil
 }
 
-func (c *conn) reserve(n int64) bool {
-	if n > 0 && !c.server.memory.reserve(n, c.server.limits.MemoryPerIP, c.visitor) {
-		return false
+func (c *conn) releaseOwn() {
+	if c.own != nil {
+		c.server.memory.own.Put(c.own)
+		c.own = nil
 	}
-	c.reserved += n
-	return true
 }
 
-// releaseHead gives the head's buffer back.
-func (c *conn) releaseHead() {
+func (c *conn) releaseMemory() {
 	c.buf = nil
-	if c.class == classInline {
-		return
-	}
-	m := c.server.memory
-	m.put(c.class, c.large)
-	if price := m.price(c.class); price > 0 {
-		m.release(price, c.visitor)
-		c.reserved -= price
-	}
-	c.class, c.large = classInline, nil
-}
-
-// releaseAll gives back what the values of the request had.
-func (c *conn) releaseAll() {
+	c.releaseOwn()
 	if c.reserved > 0 {
 		c.server.memory.release(c.reserved, c.visitor)
 		c.reserved = 0
 	}
 }
 
-// answer finds the answer to what was read. The head's buffer is given back before
-// the front desk is asked, which may take long.
+// take copies the request out of the head and lets the head go, because the front
+// desk may need long. A large one stays reserved, now for the values.
+func (c *conn) take() request {
+	if c.reserved > 0 {
+		m := c.server.memory
+		m.copying.Lock()
+		defer m.copying.Unlock()
+	}
+	r := takeRequest(&c.head, c.buf)
+	c.buf = nil
+	c.releaseOwn()
+	return r
+}
+
+// answer finds the answer to what was read.
 func (c *conn) answer(ctx context.Context, refused *headError, received time.Time) result {
 	s := c.server
-	// While values are copied out of a large head, both need room.
-	if refused == nil && c.class != classInline && s.memory.price(c.class) > 0 && !c.reserve(int64(c.head.size())) {
-		refused = errBusy
-	}
 	switch {
 	case refused != nil:
 		start := answerHead
@@ -235,9 +246,8 @@ func (c *conn) answer(ctx context.Context, refused *headError, received time.Tim
 		c.countUnread()
 		return result{append(c.out[:0], answerNotFound...), actionNone, outcomeNotFound}
 	}
-	r := takeRequest(&c.head, c.buf)
 	c.countUnread()
-	c.releaseHead()
+	r := c.take()
 	r.receivedAt = received
 	client := c.peer
 	if c.trusted {
@@ -275,11 +285,10 @@ func (c *conn) linger() closeReason {
 		w.CloseWrite()
 	}
 	c.nc.SetReadDeadline(time.Now().Add(s.limits.LingerTimeout))
-	const class = 0
-	waste := s.memory.take(class)
-	defer s.memory.put(class, waste)
+	waste := s.memory.own.Get().(*[ownSize]byte)
+	defer s.memory.own.Put(waste)
 	for left := s.limits.LingerBytes; left > 0; {
-		n, err := c.nc.Read(*waste)
+		n, err := c.nc.Read(waste[:])
 		left -= int64(n)
 		c.received += int64(n)
 		if errors.Is(err, io.EOF) {

@@ -148,7 +148,7 @@ func (h *head) unfinished(part []byte) *headError {
 		return malformed("this is not HTTP") // a TLS greeting, for one
 	}
 	if len(part) > longestTarget {
-		return &headError{outcomeTooLarge, "Request line is too long"}
+		return errTooLong
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func (h *head) line(buf []byte, start, end int) *headError {
 		end--
 	}
 	if end-start > h.maxValue {
-		return &headError{outcomeTooLarge, "Header value is too long"}
+		return errTooLong
 	}
 	if hasControl(buf[start:end]) {
 		return malformed("header value with a control character")
@@ -328,15 +328,6 @@ func clip(b []byte, limit int) []byte {
 		end--
 	}
 	return b[:end]
-}
-
-// size is how many bytes the values of all known fields have.
-func (h *head) size() int {
-	n := 0
-	for _, l := range h.lines {
-		n += l.end - l.start + 1
-	}
-	return n
 }
 
 // bodyLength is the body's length in bytes where the head tells it.

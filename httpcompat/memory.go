@@ -15,39 +15,43 @@ const (
 
 // memory hands out the buffers for heads. What is larger than ownSize is taken
 // from a budget that all connections share; nobody ever waits for it, because
-// whoever waits holds memory too.
+// whoever waits holds memory too. The budget counts what is in use: what has been
+// given back is the garbage collector's.
 // All methods are safe for concurrent access.
 type memory struct {
-	reserved atomic.Int64
-	budget   int64
-	classes  []bufferClass // ascending by size, from ownSize to the longest head
+	budget     int64
+	perVisitor int64
+	reserved   atomic.Int64
+	sizes      []int     // ascending, from ownSize to the longest head
+	own        sync.Pool // of *[ownSize]byte
+
+	// copying is held while values are copied out of a large head, when both are
+	// there at once. One at a time, this needs room for one head, which is kept
+	// free; as part of each request's price it would turn half of them away.
+	copying sync.Mutex
 }
 
-type bufferClass struct {
-	size int
-	pool sync.Pool // of *[]byte
-}
-
-func newMemory(budget int64, maxHead int) *memory {
-	m := &memory{budget: budget}
+func newMemory(l Limits) *memory {
+	m := &memory{budget: l.Memory - int64(l.maxHead()), perVisitor: l.MemoryPerIP}
+	m.own.New = func() any { return new([ownSize]byte) }
 	// Growing by four copies at most a third of the bytes again.
 	size := ownSize
-	for ; size < maxHead; size *= 4 {
-		m.classes = append(m.classes, bufferClass{size: size})
+	for ; size < l.maxHead(); size *= 4 {
+		m.sizes = append(m.sizes, size)
 	}
-	m.classes = append(m.classes, bufferClass{size: max(maxHead, ownSize)})
+	m.sizes = append(m.sizes, max(l.maxHead(), ownSize))
 	return m
 }
 
-// reserve takes n bytes from the budget, for v if not nil, or nothing.
-func (m *memory) reserve(n, perVisitor int64, v *visitor) bool {
+// reserve takes n bytes from the budget, and from v's part of it if not nil, or
+// nothing.
+func (m *memory) reserve(n int64, v *visitor) bool {
 	if m.reserved.Add(n) > m.budget {
 		m.reserved.Add(-n)
 		return false
 	}
-	if v != nil && v.reserved.Add(n) > perVisitor {
-		v.reserved.Add(-n)
-		m.reserved.Add(-n)
+	if v != nil && v.reserved.Add(n) > m.perVisitor {
+		m.release(n, v)
 		return false
 	}
 	return true
@@ -59,24 +63,3 @@ func (m *memory) release(n int64, v *visitor) {
 		v.reserved.Add(-n)
 	}
 }
-
-// price is what a buffer of a class costs of the budget.
-func (m *memory) price(class int) int64 {
-	if size := m.classes[class].size; size > ownSize {
-		return int64(size)
-	}
-	return 0
-}
-
-// take returns a buffer of a class; its price must have been reserved.
-func (m *memory) take(class int) *[]byte {
-	c := &m.classes[class]
-	if b, ok := c.pool.Get().(*[]byte); ok {
-		return b
-	}
-	b := make([]byte, c.size)
-	return &b
-}
-
-// put gives a buffer back. Nothing may point into it any more.
-func (m *memory) put(class int, b *[]byte) { m.classes[class].pool.Put(b) }

@@ -66,9 +66,9 @@ func New(cfg Config, desk Desk, log *slog.Logger, reg prometheus.Registerer) (*S
 	for _, p := range cfg.TrustedProxies {
 		s.proxies = append(s.proxies, unmapPrefix(p))
 	}
-	s.memory = newMemory(s.limits.Memory, s.limits.maxHead())
+	s.memory = newMemory(s.limits)
 	s.guard = newGuard(s.limits)
-	s.states.New = func() any { return &conn{server: s, class: classInline} }
+	s.states.New = func() any { return &conn{server: s} }
 	if cfg.TLS.enabled() {
 		var err error
 		if s.certificates, err = newCertificates(cfg.TLS, s.limits.HandshakeTimeout, log); err != nil {

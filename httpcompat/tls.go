@@ -66,7 +66,7 @@ func newCertificates(t TLS, patience time.Duration, log *slog.Logger) (certifica
 	if len(t.ACME.Hosts) > 0 {
 		return newACMECertificates(t.ACME, patience, log), nil
 	}
-	f := &fileCertificates{certFile: t.CertFile, keyFile: t.KeyFile, log: log, interval: 5 * time.Second}
+	f := &fileCertificates{certFile: t.CertFile, keyFile: t.KeyFile, log: log, interval: time.Second}
 	return f, f.reload()
 }
 
