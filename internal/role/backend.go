@@ -1,0 +1,281 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"purepool/bbprpc"
+	"purepool/internal/config"
+	"purepool/internal/control"
+	"purepool/ledger"
+	"purepool/pool/pow"
+	"purepool/pool/queue"
+	"purepool/pool/tip"
+	"purepool/pool/validate"
+)
+
+// backend starts what judges shares: for each network a daemon client, the
+// follower of its chain and the validator.
+func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
+	store, err := ledger.OpenBackend(ctx, p.cfg.Database.BackendDSN.Value(), p.ledgerOptions())
+	if err != nil {
+		return err
+	}
+	p.stack.closing("backend ledger", store.Close)
+	p.needs("backend database", store.Ping)
+	ids, err := p.networkIDs(ctx, store)
+	if err != nil {
+		return err
+	}
+	// Whatever keeps the broker from being set up may end by itself: it is away,
+	// or has not chosen its leader yet.
+	always := func(error) bool { return true }
+	err = p.retry(ctx, "broker", always, func(ctx context.Context) error { return broker.Provision(ctx, p.networks()...) })
+	if err != nil {
+		return err
+	}
+
+	maintenance := newMaintenance(store, p.cfg, p.log)
+	for _, name := range p.networks() {
+		follower, client, err := p.chainOf(name, ids[name], store, maintenance)
+		if err != nil {
+			return fmt.Errorf("network %s: %w", name, err)
+		}
+		if err := p.validator(broker, store, name, ids[name], client, follower); err != nil {
+			return fmt.Errorf("network %s: %w", name, err)
+		}
+	}
+	p.stack.run("maintenance", maintenance.Run)
+
+	if folder, ok := Embedded(&p.cfg.Queue); ok {
+		// Nobody else can reach the dead letters of a broker inside this process.
+		server, err := control.Listen(folder, broker.DeadLetters(), p.log)
+		if err != nil {
+			return err
+		}
+		p.stack.run("control", server.Run)
+	}
+	return nil
+}
+
+// needs adds a part that a backend cannot do without. A process that also faces
+// miners must not be taken from them for it: their shares wait in the queue.
+func (p *process) needs(name string, check func(context.Context) error) {
+	if p.role == config.RoleBackend {
+		p.health.Add(name, check)
+		return
+	}
+	p.health.AddOptional(name, check)
+}
+
+// chainOf starts a network's daemon client and the follower of its chain.
+func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *maintenance) (*tip.Follower, *bbprpc.Client, error) {
+	n := p.cfg.Network[name]
+	client, err := bbprpc.New(bbprpc.Config{
+		Endpoints: endpoints(n), Timeout: n.DaemonTimeout, MaxInFlight: n.DaemonConcurrency, MaxBatch: n.DaemonBatch,
+		Logger: p.log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"network": name}, p.registry),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	p.stack.closing("daemons of "+name, func() error { client.Close(); return nil })
+	p.stack.run("daemon watch of "+name, client.Run)
+	p.needs("daemon of "+name, func(context.Context) error { return anyUp(client.Status()) })
+
+	follower := tip.NewFollower(tip.Config{
+		Network: name, Interval: p.cfg.Backend.TipPollInterval, Keep: p.cfg.Backend.KeepTips,
+		Slack:  tip.Slack{Seen: p.cfg.Backend.ArrivalGrace},
+		OnTip:  func(context.Context, tip.Tip) { m.Wake() },
+		Logger: p.log, Registerer: p.registry,
+	}, validate.NewRPC(client), tipStore{store, id})
+	m.follow(id, follower)
+	p.stack.run("tip of "+name, follower.Run)
+	return follower, client, nil
+}
+
+func endpoints(n *config.Network) []bbprpc.Endpoint {
+	all := make([]bbprpc.Endpoint, len(n.Daemon))
+	for i, d := range n.Daemon {
+		all[i] = bbprpc.Endpoint{URL: d.URL, User: d.User, Password: d.Password.Value(), CookieFile: string(d.CookieFile)}
+	}
+	return all
+}
+
+// anyUp says why no daemon answers, and nothing where one does.
+func anyUp(all []bbprpc.Status) error {
+	var errs []error
+	for _, s := range all {
+		if s.Up {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", s.Endpoint, s.Err))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, client *bbprpc.Client, follower *tip.Follower) error {
+	b, n := &p.cfg.Backend, p.cfg.Network[name]
+	chain, _ := n.ChainOf(name) // the configuration was checked
+	easiest := n.EasiestHashTarget
+	if easiest == (config.Target{}) {
+		easiest = n.HashTarget
+	}
+	v, err := validate.New(validate.Config{
+		Network: name, NetworkID: id,
+		Rules: validate.Rules{
+			Chain: chain, PoolAddress: n.PoolAddress, EasiestTarget: pow.Target(easiest),
+			WorkLifetime: p.cfg.Frontend.WorkLifetime, MinPoolPercent: int64(n.MinPoolPercent),
+		},
+		Parallel: b.ValidatorParallelism, Batch: b.BatchShares, Tries: b.DeadLetterAfter, NonceSlack: b.NonceSlack,
+		MinWait: b.RetryMin, MaxWait: b.RetryMax, Logger: p.log, Registerer: p.registry,
+	}, store, validate.NewRPC(client), follower, broker.DeadLetters())
+	if err != nil {
+		return err
+	}
+	p.stack.run("validator of "+name, func(ctx context.Context) error {
+		return judge(ctx, b.DrainTimeout, broker, name, b.ValidatorParallelism, v)
+	})
+	return nil
+}
+
+// judge feeds the validator until ctx ends. What it has in hand then it may
+// finish for the drain time; the rest goes back to the queue.
+func judge(ctx context.Context, drain time.Duration, broker *queue.Broker, name string, parallel int, v *validate.Validator) error {
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	deliveries, err := queue.Subscribe(ctx, broker, name, queue.SubscribeConfig{InFlight: 2 * parallel})
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(drain, cancel)
+		context.AfterFunc(hard, func() { timer.Stop() })
+	})
+	defer stop()
+	err = v.Run(hard, deliveries)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// tipStore is a network's part of the ledger as the follower wants it.
+type tipStore struct {
+	store *ledger.BackendStore
+	id    int16
+}
+
+func (s tipStore) RecordTips(ctx context.Context, tips []tip.Tip) error {
+	rows := make([]ledger.Tip, len(tips))
+	for i, t := range tips {
+		rows[i] = ledger.Tip(t)
+	}
+	return s.store.RecordTips(ctx, s.id, rows)
+}
+
+func (s tipStore) Tips(ctx context.Context, since time.Time) ([]tip.Tip, error) {
+	rows, err := s.store.Tips(ctx, s.id, since)
+	if err != nil {
+		return nil, err
+	}
+	tips := make([]tip.Tip, len(rows))
+	for i, r := range rows {
+		tips[i] = tip.Tip(r)
+	}
+	return tips, nil
+}
+
+// maintenance makes the ledger's partitions ahead and drops what is too old.
+type maintenance struct {
+	store     *ledger.BackendStore
+	keep      ledger.Retention
+	followers map[int16]*tip.Follower
+	log       *slog.Logger
+	wake      chan struct{} // capacity 1
+}
+
+// Times between two runs: partitions are made days and thousands of blocks
+// ahead, and what is an hour too old hurts nobody.
+const (
+	partitionsEvery = 10 * time.Minute
+	dropEvery       = time.Hour
+	// notSoonerThan is the least time between two runs that new blocks ask for.
+	notSoonerThan = 5 * time.Second
+)
+
+func newMaintenance(store *ledger.BackendStore, cfg *config.Config, log *slog.Logger) *maintenance {
+	b := &cfg.Backend
+	return &maintenance{
+		store: store, followers: make(map[int16]*tip.Follower), log: log, wake: make(chan struct{}, 1),
+		keep: ledger.Retention{
+			Shares: b.KeepShares, Works: b.KeepWork, Rejected: b.KeepRejected, Solutions: b.KeepSolutions,
+			Minutes: b.KeepMinutes, Tips: b.KeepTips,
+		},
+	}
+}
+
+// follow adds a network, before Run.
+func (m *maintenance) follow(id int16, f *tip.Follower) { m.followers[id] = f }
+
+// Wake asks for a run, because the chain has grown. Safe for concurrent access.
+func (m *maintenance) Wake() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends. Failures are told and tried again at the next turn.
+func (m *maintenance) Run(ctx context.Context) error {
+	var dropped time.Time
+	for {
+		m.partitions(ctx)
+		if time.Since(dropped) >= dropEvery {
+			dropped = time.Now()
+			m.drop(ctx)
+		}
+		timer := time.NewTimer(partitionsEvery)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			continue
+		case <-m.wake:
+		}
+		timer.Reset(notSoonerThan)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+func (m *maintenance) partitions(ctx context.Context) {
+	heights := make(map[int16]int32, len(m.followers))
+	for id, f := range m.followers {
+		if t, ok := f.Tip(); ok {
+			heights[id] = t.Height
+		}
+	}
+	if err := m.store.EnsurePartitions(ctx, time.Now(), heights); err != nil && ctx.Err() == nil {
+		m.log.Error("partitions could not be made ahead", slog.Any("error", err))
+	}
+}
+
+func (m *maintenance) drop(ctx context.Context) {
+	names, err := m.store.DropExpired(ctx, time.Now(), m.keep)
+	if err != nil && ctx.Err() == nil {
+		m.log.Error("expired partitions could not be dropped", slog.Any("error", err))
+	}
+	if len(names) > 0 {
+		m.log.Info("expired partitions dropped", slog.Any("partitions", names))
+	}
+}

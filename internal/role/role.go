@@ -1,0 +1,207 @@
+// Package role puts the rooms together: it builds what a process in a role is
+// made of from its configuration, runs it, and takes it down in the order in
+// which no share is lost.
+//
+// A process that starts waits for the database and the broker; what is wrong
+// for good (a database of another version, a network that was never migrated) ends it.
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"purepool/internal/config"
+	"purepool/internal/health"
+	"purepool/pool/queue"
+)
+
+// Options says what a process is to be.
+type Options struct {
+	Role    config.Role
+	Config  *config.Config
+	Logger  *slog.Logger
+	Version string
+	// OnReady is called once when everything runs.
+	OnReady func(Addresses)
+}
+
+// Addresses are where a process listens.
+type Addresses struct {
+	HTTP   []net.Addr
+	Health net.Addr // nil where there is none
+	Web    net.Addr // nil where there is none
+}
+
+// process is one running role.
+type process struct {
+	cfg       *config.Config
+	role      config.Role
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	health    *health.Server
+	stack     *stack
+	addresses Addresses
+}
+
+// Run plays the role until ctx ends, then drains and returns nil. An error is
+// what kept it from starting or broke it.
+func Run(ctx context.Context, opts Options) error {
+	p, err := newProcess(ctx, opts)
+	if err != nil {
+		return err
+	}
+	err = p.build(ctx)
+	switch {
+	case err == nil:
+		p.health.SetReady()
+		p.log.Info("ready", slog.String("role", string(opts.Role)))
+		if opts.OnReady != nil {
+			opts.OnReady(p.addresses)
+		}
+		err = p.stack.wait(ctx)
+	case ctx.Err() != nil:
+		err = nil // told to stop before the start was over
+	}
+	p.health.SetPhase("draining")
+	p.log.Info("stopping", slog.String("role", string(opts.Role)))
+	err = errors.Join(err, p.stack.stop())
+	p.log.Info("stopped", slog.String("role", string(opts.Role)))
+	return err
+}
+
+func newProcess(ctx context.Context, opts Options) (*process, error) {
+	p := &process{
+		cfg: opts.Config, role: opts.Role, log: opts.Logger,
+		registry: prometheus.NewRegistry(), stack: newStack(opts.Logger),
+	}
+	version := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "purepool_build_info", Help: "1; the version and role of this process stand in its labels.",
+	}, []string{"version", "role"})
+	version.WithLabelValues(opts.Version, string(opts.Role)).Set(1)
+	p.registry.MustRegister(version, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	address := p.cfg.Health.FrontendListen
+	switch p.role {
+	case config.RoleBackend:
+		address = p.cfg.Health.BackendListen
+	case config.RoleWeb:
+		address = p.cfg.Health.WebListen
+	}
+	var err error
+	if p.health, err = health.New(ctx, address, p.registry, p.log); err != nil {
+		return nil, err
+	}
+	p.addresses.Health = p.health.Addr()
+	p.stack.run("health", p.health.Run)
+	return p, nil
+}
+
+// build starts the parts of the role, those first that others lean on.
+func (p *process) build(ctx context.Context) error {
+	if p.role == config.RoleWeb {
+		return p.web(ctx)
+	}
+	broker, err := p.broker(ctx)
+	if err != nil {
+		return err
+	}
+	if p.role == config.RoleBackend || p.role == config.RoleAll {
+		if err := p.backend(ctx, broker); err != nil {
+			return err
+		}
+	}
+	if p.role == config.RoleFrontend || p.role == config.RoleAll {
+		if err := p.frontend(ctx, broker); err != nil {
+			return err
+		}
+	}
+	if p.role == config.RoleAll && p.cfg.Web.Listen != "" {
+		return p.web(ctx)
+	}
+	return nil
+}
+
+// QueueConfig says how a process reaches the broker.
+func QueueConfig(q *config.Queue, name string, log *slog.Logger, reg prometheus.Registerer) queue.Config {
+	return queue.Config{
+		URL: q.URL, Name: name, User: q.User, Password: q.Password.Value(),
+		CredentialsFile: string(q.CredentialsFile), CAFile: string(q.CAFile), CertFile: string(q.CertFile), KeyFile: string(q.KeyFile),
+		MaxBytes: int64(q.BrokerMaxBytes), Replicas: q.Replicas, Logger: log, Registerer: reg,
+	}
+}
+
+// Embedded reports whether the broker lives in the process, and in which folder.
+func Embedded(q *config.Queue) (folder string, ok bool) {
+	return strings.CutPrefix(q.URL, "embedded:")
+}
+
+func (p *process) broker(ctx context.Context) (*queue.Broker, error) {
+	p.health.SetPhase("starting: reaching the broker")
+	broker, err := queue.Open(ctx, QueueConfig(&p.cfg.Queue, string(p.role)+" "+p.frontendID(), p.log, p.registry))
+	if err != nil {
+		return nil, err
+	}
+	p.stack.closing("broker", broker.Close)
+	// Shares are taken into the spool meanwhile; a backend can do nothing.
+	if p.role == config.RoleBackend || p.cfg.Queue.SpoolDir == "" {
+		p.health.Add("broker", broker.Ready)
+	} else {
+		p.health.AddOptional("broker", broker.Ready)
+	}
+	return broker, nil
+}
+
+func (p *process) frontendID() string {
+	if id := p.cfg.Frontend.ID; id != "" {
+		return id
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "frontend"
+	}
+	return host[:min(len(host), 32)]
+}
+
+// patience is the wait between tries at the start.
+type patience struct{ wait time.Duration }
+
+// until waits a little longer than the last time; the error is that of ctx.
+func (w *patience) next(ctx context.Context) error {
+	w.wait = min(max(2*w.wait, 100*time.Millisecond), 5*time.Second)
+	timer := time.NewTimer(w.wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// retry calls try until it succeeds, fails for good or ctx ends.
+func (p *process) retry(ctx context.Context, what string, away func(error) bool, try func(context.Context) error) error {
+	p.health.SetPhase("starting: waiting for the " + what)
+	var w patience
+	for first := true; ; first = false {
+		err := try(ctx)
+		if err == nil || ctx.Err() != nil || !away(err) {
+			return errors.Join(err, ctx.Err())
+		}
+		if first {
+			p.log.Warn("waiting before the start is over", slog.String("for", what), slog.Any("error", err))
+		}
+		p.health.SetPhase(fmt.Sprintf("starting: waiting for the %s: %v", what, err))
+		if err := w.next(ctx); err != nil {
+			return err
+		}
+	}
+}
