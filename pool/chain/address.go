@@ -5,7 +5,8 @@ import (
 	"strings"
 
 	"github.com/btcsuite/btcd/address/v2/base58"
-	"golang.org/x/crypto/ripemd160" //nolint:staticcheck // addresses are made of it
+	//lint:ignore SA1019 addresses are made of this hash, good or not
+	"golang.org/x/crypto/ripemd160"
 )
 
 const (
