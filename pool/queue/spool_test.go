@@ -14,10 +14,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-func testLog(t testing.TB) *slog.Logger {
-	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-}
-
 func mustSpool(t testing.TB, dir string, max int64) *spool {
 	t.Helper()
 	s, err := openSpool(dir, &budget{max: max}, testLog(t), func(int64) {})
