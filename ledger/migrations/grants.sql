@@ -21,14 +21,14 @@ GRANT INSERT (id, issued_at, worker_id, network_id, hash_target, thread_id, os, 
 
 -- The backend works with everything, but owns nothing: it cannot change tables,
 -- rewrite the journal, touch a balance, or forget a miner.
-GRANT SELECT ON ALL TABLES IN SCHEMA purepool TO purepool_backend;
-GRANT INSERT, UPDATE ON miner, worker TO purepool_backend;
-GRANT INSERT, UPDATE, DELETE ON
+GRANT SELECT ON network, balance, balance_fault TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE ON miner, worker TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE, DELETE ON
     work, share, share_solution, rejected_share, tip,
     share_minute, share_hour, share_day, reject_hour, network_minute,
     round, block, payment, payment_item TO purepool_backend;
-GRANT INSERT ON audit_log, account, journal_line TO purepool_backend;
-GRANT INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
+GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
+GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
 GRANT EXECUTE ON FUNCTION
     ensure_day_partitions(date, date),
     ensure_share_partitions(smallint, integer, integer),

@@ -186,7 +186,7 @@ func TestCommittedRowsSurviveEveryKindOfEnd(t *testing.T) {
 		c.Kill,
 		func() error { return c.Halt(t.Context()) },
 		func() error { return syscall.Kill(postmasterPID(t, c.Dir()), syscall.SIGKILL) }, // behind our back
-		func() error { return nil }, // Restart of a running server
+		func() error { return nil },                                                      // Restart of a running server
 	} {
 		query(t, c, "INSERT INTO kept VALUES (1)")
 		if err := end(); err != nil {
