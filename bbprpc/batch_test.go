@@ -157,6 +157,40 @@ func TestCallsOfABatchFailOneByOne(t *testing.T) {
 	}
 }
 
+// One share that upsets the daemon must not look like a daemon that is gone.
+func TestOneCallThatGoesWrongIsToldFromADaemonThatIsGone(t *testing.T) {
+	answered := func(err error) bool { return asAway(t, err).Answered }
+	for name, answer := range map[string]string{
+		"wrong shape": `{"result":{},"error":null,"id":1}`,
+		"fault":       `{"result":null,"error":{"code":-32603,"message":"m"},"id":1}`,
+		"missing":     `{"result":"x","error":null,"id":9}`,
+	} {
+		daemon := echoing(t, func(answers []string) []string { answers[1] = answer; return answers })
+		calls, _ := questionsFor(3)
+		if err := clientOf(t, daemon.URL).Batch(t.Context(), calls); !answered(err) || err != calls[1].Err {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	calls, _ := questionsFor(3)
+	if err := clientOf(t, saying(t, 200, `[]`).URL).Batch(t.Context(), calls); answered(err) {
+		t.Errorf("an empty answer: %v", err)
+	}
+	// The second of two exchanges finds the daemon gone.
+	var exchanges atomic.Int64
+	daemon := newPeer(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+		if exchanges.Add(1) > 1 {
+			w.WriteHeader(502)
+			return
+		}
+		io.WriteString(w, `[{"result":{},"error":null,"id":0},{"result":"1","error":null,"id":1}]`)
+	})
+	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: daemon.URL}}, MaxBatch: 2, MaxInFlight: 1})
+	calls, _ = questionsFor(4)
+	if err := c.Batch(t.Context(), calls); answered(err) {
+		t.Errorf("the first error is preferred to the graver: %v", err)
+	}
+}
+
 func TestABatchThatIsAnsweredAsAWhole(t *testing.T) {
 	for body, away := range map[string]bool{
 		`{"result":7,"error":null,"id":0}`:                                      true,

@@ -87,20 +87,27 @@ func (c *Client) Do(ctx context.Context, call *Call) error {
 // be in it twice. The
 // daemon works on the calls of one exchange one after the other; exchanges of
 // MaxBatch calls run side by side. Batch returns nil where every call got the
-// daemon's word, be it a refusal, and otherwise the error of the first that did
-// not, for which errors.Is(err, ErrAway) holds.
+// daemon's word, be it a refusal, and otherwise the Err of one that did not, for
+// which errors.Is(err, ErrAway) holds: of one whose daemon is away altogether
+// (AwayError.Answered is false), or else of the first.
 func (c *Client) Batch(ctx context.Context, calls []*Call) error {
 	var all sync.WaitGroup
 	for ch := range c.chunks(calls) {
 		all.Go(func() { c.exchange(ctx, ch) })
 	}
 	all.Wait()
+	var first error
 	for _, call := range calls {
-		if errors.Is(call.Err, ErrAway) {
+		var away *AwayError
+		switch {
+		case !errors.As(call.Err, &away):
+		case !away.Answered:
 			return call.Err
+		case first == nil:
+			first = call.Err
 		}
 	}
-	return nil
+	return first
 }
 
 // Status is what the client believes about a daemon.

@@ -15,7 +15,9 @@
 //     and ask again. The error is an [*AwayError], which names the daemon
 //     (never its password) and says whether the call may have been executed.
 //
-// An answer of the wrong shape is "away", not "no": a share must not die of it.
+// An answer of the wrong shape, or a fault inside the daemon, is "away", not "no": a
+// share must not die of it. AwayError.Answered tells the call that alone goes
+// wrong from the daemon that is gone.
 // Of the daemon's refusals only those that speak about the share itself reject
 // it: [CodeDeserialization] from hexblocktocoinbase. Others, such as
 // [CodeMethodNotFound] from a daemon that is too new, speak about the daemon.

@@ -95,6 +95,10 @@ type AwayError struct {
 	// Endpoint is the daemon's URL without credentials.
 	Endpoint string
 	Reason   Reason
+	// Answered is true where the daemon is there and gave answers, and only that to
+	// this call cannot be used. Asked again it may go wrong in the same way for
+	// ever: bound the tries.
+	Answered bool
 	// NotExecuted is true where the daemon certainly did not execute the call.
 	// Otherwise it may have.
 	NotExecuted bool

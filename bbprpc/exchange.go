@@ -149,11 +149,16 @@ func (c *Client) attempt(ctx context.Context, e *endpoint, ch chunk, pending []i
 	var trouble *AwayError // of the daemon as a whole
 	answered := false
 	for _, i := range pending {
-		ch.calls[i].Err = e.settle(ch.calls[i], outcomes[i])
 		answered = answered || outcomes[i].garbled == nil
+	}
+	for _, i := range pending {
+		ch.calls[i].Err = e.settle(ch.calls[i], outcomes[i])
 		var away *AwayError
-		if errors.As(ch.calls[i].Err, &away) && (trouble == nil || away.Reason == AwayWarmingUp) {
-			trouble = away
+		if errors.As(ch.calls[i].Err, &away) {
+			away.Answered = answered && away.Reason != AwayWarmingUp
+			if trouble == nil || away.Reason == AwayWarmingUp {
+				trouble = away
+			}
 		}
 	}
 	if trouble != nil && (!answered || trouble.Reason == AwayWarmingUp) {
