@@ -95,9 +95,13 @@ func (l *loader) checkDSN(key, dsn string) {
 	}
 }
 
-func dsnPassword(dsn string) bool {
+// DSNPassword returns the password in a connection string, empty where there is none.
+func DSNPassword(dsn string) string {
 	c, err := pq.NewConfig(dsn)
-	return err == nil && c.Password != ""
+	if err != nil {
+		return ""
+	}
+	return c.Password
 }
 
 // queueSchemes are the brokers that a URL can choose.

@@ -125,7 +125,7 @@ func (l *loader) checkFileMode() {
 // authentication there is nothing secret in it.
 func holdsPassword(f field, value string) bool {
 	if strings.HasSuffix(f.key, "_dsn") {
-		return dsnPassword(value)
+		return DSNPassword(value) != ""
 	}
 	return value != ""
 }
