@@ -122,6 +122,7 @@ func (c *conn) handshake(t *tls.Conn) closeReason {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return closedHandshakeSlow
 	}
+	s.log.LogAttrs(context.Background(), slog.LevelDebug, "Handshake failed", slog.String("peer", c.peer.String()), slog.Any("error", err))
 	return closedHandshake
 }
 

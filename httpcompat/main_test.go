@@ -3,6 +3,7 @@ package httpcompat_test
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,7 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childVariable) != "" {
+	switch child := os.Getenv(childVariable); {
+	case strings.HasPrefix(child, "load "):
+		loadAsChild(child)
+		return
+	case child != "":
 		serveAsChild()
 		return
 	}

@@ -1,11 +1,14 @@
 package httpcompat
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -36,6 +39,9 @@ type ACME struct {
 	Email string
 	// DirectoryURL is the authority; empty means Let's Encrypt.
 	DirectoryURL string
+	// RootsFile is a PEM file of the roots by which a private authority is known;
+	// empty means the system's.
+	RootsFile string
 }
 
 func (t TLS) enabled() bool { return t.CertFile != "" || t.KeyFile != "" || len(t.ACME.Hosts) > 0 }
@@ -64,7 +70,7 @@ type certificates interface {
 // newCertificates waits at most patience for a certificate within a handshake.
 func newCertificates(t TLS, patience time.Duration, log *slog.Logger) (certificates, error) {
 	if len(t.ACME.Hosts) > 0 {
-		return newACMECertificates(t.ACME, patience, log), nil
+		return newACMECertificates(t.ACME, patience, log)
 	}
 	f := &fileCertificates{certFile: t.CertFile, keyFile: t.KeyFile, log: log, interval: time.Second}
 	return f, f.reload()
@@ -166,17 +172,29 @@ const maxLookups = 64
 
 var errNoCertificate = errors.New("certificate is not there yet")
 
-func newACMECertificates(a ACME, patience time.Duration, log *slog.Logger) *acmeCertificates {
+func newACMECertificates(a ACME, patience time.Duration, log *slog.Logger) (*acmeCertificates, error) {
+	client := &acme.Client{DirectoryURL: cmp.Or(a.DirectoryURL, autocert.DefaultACMEDirectory)}
+	if a.RootsFile != "" {
+		pem, err := os.ReadFile(a.RootsFile)
+		if err != nil {
+			return nil, fmt.Errorf("roots of the ACME authority: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("roots of the ACME authority: no certificate in %s", a.RootsFile)
+		}
+		client.HTTPClient = &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true,
+		}}
+	}
 	m := &autocert.Manager{
 		Prompt:     autocert.AcceptTOS,
 		Cache:      autocert.DirCache(a.CacheDir),
 		HostPolicy: autocert.HostWhitelist(a.Hosts...),
 		Email:      a.Email,
+		Client:     client,
 	}
-	if a.DirectoryURL != "" {
-		m.Client = &acme.Client{DirectoryURL: a.DirectoryURL}
-	}
-	return &acmeCertificates{manager: m, hosts: a.Hosts, log: log, patience: patience, lookups: make(chan struct{}, maxLookups)}
+	return &acmeCertificates{manager: m, hosts: a.Hosts, log: log, patience: patience, lookups: make(chan struct{}, maxLookups)}, nil
 }
 
 func (a *acmeCertificates) config() *tls.Config {
