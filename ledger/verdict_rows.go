@@ -25,7 +25,7 @@ RETURNING id`
 	// Relies on rejected_share_pkey.
 	insertRejectedSQL = `
 INSERT INTO rejected_share (received_at, judged_at, worker_id, miner_id, height, network_id, id, work_id, proof, reason, detail, remote_ip)
-SELECT r.received_at, $1, nullif(r.worker_id, 0), nullif(r.miner_id, 0), r.height, $2, r.id, r.work_id, r.proof, r.reason, nullif(r.detail, ''), r.remote_ip
+SELECT r.received_at, $1, nullif(r.worker_id, 0), nullif(r.miner_id, 0), r.height, $2, r.id, r.work_id, nullif(r.proof, ''), r.reason, nullif(r.detail, ''), r.remote_ip
 FROM unnest(
     CAST($3 AS timestamptz[]), CAST($4 AS bigint[]), CAST($5 AS bigint[]), CAST($6 AS integer[]), CAST($7 AS uuid[]),
     CAST($8 AS uuid[]), CAST($9 AS bytea[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS inet[])
@@ -96,9 +96,18 @@ func (w *writer) insertCredited(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	all := w.credited
-	w.credited = nil
-	for _, r := range all {
+	credited, rejected := w.credited, w.rejected
+	w.credited, w.rejected = nil, nil
+	for _, r := range rejected {
+		// Taken for the duplicate of a share in this batch that has now lost,
+		// perhaps to this very share, written by somebody else.
+		if owners[r.key()] == r.ShareID && r.HasProof {
+			w.written.Redelivered++
+		} else {
+			w.rejected = append(w.rejected, r)
+		}
+	}
+	for _, r := range credited {
 		owner, known := owners[r.key()]
 		switch {
 		case inserted[r.ShareID]:
