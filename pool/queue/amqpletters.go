@@ -3,9 +3,11 @@ package queue
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 func (d *amqpDriver) letters() letterBox { return (*amqpLetters)(d) }
@@ -25,13 +27,12 @@ func (l *amqpLetters) visit(ctx context.Context, _ string, _ uuid.UUID, see func
 	if err != nil {
 		return err
 	}
-	// Closing gives back what has not been acknowledged, and comes behind the
-	// acknowledgements.
-	defer func() { err = errors.Join(err, ch.Close()) }()
 	state, err := ch.QueueDeclarePassive(amqpDeadLetterQueue, true, false, false, false, nil)
 	if err != nil {
-		return err
+		return errors.Join(err, ch.Close())
 	}
+	left, lastHeld := state.Messages, uint64(0)
+	defer func() { err = errors.Join(err, giveBack(ch, lastHeld, left), ch.Close()) }()
 	// Letters that come during the visit, such as one replayed in vain, are not seen.
 	for range state.Messages {
 		if err := ctx.Err(); err != nil {
@@ -42,17 +43,37 @@ func (l *amqpLetters) visit(ctx context.Context, _ string, _ uuid.UUID, see func
 			return err
 		}
 		v, err := see(m.Body)
+		if err == nil && (v == remove || v == removeAndStop) {
+			err = m.Ack(false)
+			left--
+		} else {
+			lastHeld = m.DeliveryTag
+		}
 		if err != nil {
 			return err
-		}
-		if v == remove || v == removeAndStop {
-			if err := m.Ack(false); err != nil {
-				return err
-			}
 		}
 		if v == removeAndStop || v == keepAndStop {
 			return nil
 		}
 	}
 	return nil
+}
+
+// giveBack returns the messages that are held, the last of which has the
+// delivery tag lastHeld, and waits until as many as there should be can be taken
+// again: RabbitMQ returns them in its own time, and the next visit would miss them.
+func giveBack(ch *amqp.Channel, lastHeld uint64, want int) error {
+	if lastHeld == 0 || ch.IsClosed() {
+		return nil
+	}
+	if err := ch.Nack(lastHeld, true, true); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		state, err := ch.QueueDeclarePassive(amqpDeadLetterQueue, true, false, false, false, nil)
+		// Another visitor may hold some of them by now: no reason to wait for long.
+		if err != nil || state.Messages >= want || time.Now().After(deadline) {
+			return err
+		}
+	}
 }

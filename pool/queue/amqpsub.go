@@ -53,10 +53,8 @@ func (s *amqpSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 type amqpConsuming struct {
 	s     *amqpSubscriber
 	out   chan<- *message.Message
-	slots chan struct{} // InFlight of them
-
-	senders sync.WaitGroup // may still send to out
-	all     sync.WaitGroup // have not been answered
+	slots chan struct{}  // InFlight of them
+	all   sync.WaitGroup // messages that have not been answered
 }
 
 func (s *amqpSubscriber) run(ctx context.Context, queue string, out chan<- *message.Message) {
@@ -80,7 +78,6 @@ func (s *amqpSubscriber) run(ctx context.Context, queue string, out chan<- *mess
 			retry.wait(ctx)
 		}
 	}
-	c.senders.Wait()
 	close(out)
 }
 
@@ -112,8 +109,7 @@ func (c *amqpConsuming) receive(ctx context.Context, queue string, began func())
 			if !ok {
 				return errDisconnected
 			}
-			c.senders.Add(1)
-			c.all.Go(func() { c.serve(ctx, &m) })
+			c.serve(ctx, &m)
 		case <-ctx.Done():
 			// The rest of in goes back to the queue.
 			err := ch.Cancel(tag, false)
@@ -137,57 +133,62 @@ func attempt(m *amqp.Delivery) int {
 	}
 }
 
-// serve hands a message out and passes the answer on.
+// serve hands a message out when a slot is free, in order, and sees to its
+// answer.
 func (c *amqpConsuming) serve(ctx context.Context, in *amqp.Delivery) {
-	left := sync.OnceFunc(c.senders.Done)
-	defer left()
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
 		c.answer(in.Nack(false, true))
 		return
 	}
-	free := sync.OnceFunc(func() { <-c.slots })
-	defer free()
-
 	n := attempt(in)
 	m := message.NewMessage(in.MessageId, in.Body)
 	m.Metadata.Set(attemptKey, strconv.Itoa(n))
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
 	m.SetContext(work)
-
 	select {
 	case c.out <- m:
 	case <-ctx.Done():
+		cancel()
+		<-c.slots
 		c.answer(in.Nack(false, true))
 		return
 	}
-	left()
 	// From now on it is the handler's, even after the subscription's end.
-	closing := c.s.d.closing
-	select {
-	case <-m.Acked():
-		c.answer(in.Ack(false))
-		return
-	case <-m.Nacked():
-	case <-closing:
-		select {
-		case <-m.Acked():
+	c.all.Go(func() {
+		defer cancel()
+		if c.acked(m) {
+			<-c.slots
 			c.answer(in.Ack(false))
 			return
-		default:
 		}
-	}
-	free()
-	wait := time.NewTimer(c.s.cfg.delay(n))
-	defer wait.Stop()
+		<-c.slots // another message may be worked on meanwhile
+		wait := time.NewTimer(c.s.cfg.delay(n))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done(): // another subscriber may have it at once
+		}
+		c.answer(in.Nack(false, true))
+	})
+}
+
+// acked waits for the answer, or for the broker's end, which refuses.
+func (c *amqpConsuming) acked(m *message.Message) bool {
 	select {
-	case <-wait.C:
-	case <-ctx.Done(): // another subscriber may have it at once
-	case <-closing:
+	case <-m.Acked():
+		return true
+	case <-m.Nacked():
+		return false
+	case <-c.s.d.closing:
 	}
-	c.answer(in.Nack(false, true))
+	select {
+	case <-m.Acked():
+		return true
+	default:
+		return false
+	}
 }
 
 // answer notes an answer that could not be sent: the message will be delivered

@@ -69,8 +69,7 @@ type driver interface {
 // letterBox keeps encoded dead letters.
 type letterBox interface {
 	put(ctx context.Context, network string, id uuid.UUID, data []byte) error
-	// visit shows the letters that are there when it begins, oldest first, to
-	// see. Both network and id may be unset and only spare work: see gets more
+	// visit shows the letters that are there when it begins to see. Both network and id may be unset and only spare work: see gets more
 	// than it asked for where the broker cannot tell.
 	visit(ctx context.Context, network string, id uuid.UUID, see func(data []byte) (verdict, error)) error
 }

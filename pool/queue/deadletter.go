@@ -1,10 +1,13 @@
 package queue
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,13 +141,17 @@ func (d *DeadLetters) List(ctx context.Context, network string, limit int) ([]De
 	var out []DeadLetter
 	err := d.visit(ctx, network, uuid.Nil, func(l DeadLetter) (verdict, error) {
 		out = append(out, l)
-		if limit > 0 && len(out) == limit {
-			return keepAndStop, nil
-		}
 		return keep, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	// RabbitMQ does not keep the order of what is given back.
+	slices.SortFunc(out, func(a, b DeadLetter) int {
+		return cmp.Or(a.At.Compare(b.At), bytes.Compare(a.ID[:], b.ID[:]))
+	})
+	if limit > 0 && len(out) > limit {
+		out = out[:limit]
 	}
 	return out, nil
 }
@@ -160,7 +167,7 @@ func (d *DeadLetters) Replay(ctx context.Context, id uuid.UUID) error {
 }
 
 // ReplayAll replays every letter of a network (of all when empty) that is there
-// when it begins, oldest first, and returns how many.
+// when it begins and returns how many.
 func (d *DeadLetters) ReplayAll(ctx context.Context, network string) (int, error) {
 	n := 0
 	err := d.visit(ctx, network, uuid.Nil, func(l DeadLetter) (verdict, error) {
