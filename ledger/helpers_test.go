@@ -178,3 +178,5 @@ func writeHBA(t *testing.T, cluster *pgcluster.Cluster, rules string) {
 		t.Fatal(err)
 	}
 }
+
+func hexOf(hash [32]byte) string { return hex.EncodeToString(hash[:]) }
