@@ -9,12 +9,34 @@ import (
 	"time"
 )
 
+// gathered runs one item alone, holds its call until n others wait, then lets go.
+func gathered(t *testing.T, g *group[int, int], started <-chan struct{}, release chan<- struct{}, n int, check func(n, got int, err error)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	do := func(item int) {
+		wg.Go(func() {
+			got, err := g.do(t.Context(), item)
+			check(item, got, err)
+		})
+	}
+	do(0)
+	<-started
+	for item := range n {
+		do(item + 1)
+	}
+	for len(g.items) < n {
+		time.Sleep(time.Millisecond)
+	}
+	close(release)
+	wg.Wait()
+}
+
 func TestManyConcurrentItemsMakeFewCalls(t *testing.T) {
-	ctx, stop := context.WithCancel(t.Context())
-	release := make(chan struct{})
+	started, release := make(chan struct{}, 100), make(chan struct{})
 	var calls atomic.Int32
-	g := newGroup(ctx, 1, 512, func(error) bool { return true }, func(_ context.Context, in []int) ([]int, error) {
+	g := newGroup(t.Context(), 1, 512, func(error) bool { return true }, func(_ context.Context, in []int) ([]int, error) {
 		calls.Add(1)
+		started <- struct{}{}
 		<-release
 		out := make([]int, len(in))
 		for i, n := range in {
@@ -22,24 +44,14 @@ func TestManyConcurrentItemsMakeFewCalls(t *testing.T) {
 		}
 		return out, nil
 	})
-	var wg sync.WaitGroup
-	for n := range 300 {
-		wg.Go(func() {
-			if got, err := g.do(ctx, n); err != nil || got != 2*n {
-				t.Errorf("item %d: %d, %v", n, got, err)
-			}
-		})
+	gathered(t, g, started, release, 300, func(n, got int, err error) {
+		if err != nil || got != 2*n {
+			t.Errorf("item %d: %d, %v", n, got, err)
+		}
+	})
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d calls for 301 items", n)
 	}
-	for len(g.items) < 290 { // the first call is held until nearly all have gathered
-		time.Sleep(time.Millisecond)
-	}
-	close(release)
-	wg.Wait()
-	if n := calls.Load(); n > 11 {
-		t.Errorf("%d calls for 300 items", n)
-	}
-	stop()
-	g.wait()
 }
 
 func TestOneBadItemFailsAlone(t *testing.T) {
@@ -66,28 +78,20 @@ func TestOneBadItemFailsAlone(t *testing.T) {
 
 func TestFaultOfAllIsNotTriedOneByOne(t *testing.T) {
 	away := errors.New("away")
+	started, release := make(chan struct{}, 100), make(chan struct{})
 	var calls atomic.Int32
-	started := make(chan struct{})
-	g := newGroup(t.Context(), 1, 64, func(err error) bool { return !errors.Is(err, away) }, func(_ context.Context, in []int) ([]int, error) {
-		if calls.Add(1) == 1 {
-			<-started
-		}
+	g := newGroup(t.Context(), 1, 64, func(err error) bool { return !errors.Is(err, away) }, func(context.Context, []int) ([]int, error) {
+		calls.Add(1)
+		started <- struct{}{}
+		<-release
 		return nil, away
 	})
-	var wg sync.WaitGroup
-	for n := range 50 {
-		wg.Go(func() {
-			if _, err := g.do(t.Context(), n); !errors.Is(err, away) {
-				t.Errorf("%v", err)
-			}
-		})
-	}
-	for len(g.items) < 45 {
-		time.Sleep(time.Millisecond)
-	}
-	close(started)
-	wg.Wait()
-	if n := calls.Load(); n > 6 {
+	gathered(t, g, started, release, 50, func(_, _ int, err error) {
+		if !errors.Is(err, away) {
+			t.Errorf("%v", err)
+		}
+	})
+	if n := calls.Load(); n != 2 {
 		t.Errorf("%d calls while away", n)
 	}
 }
