@@ -64,7 +64,7 @@ func (r *RPC) Examine(ctx context.Context, questions []Question) ([]Answer, erro
 			calls = append(calls, bbprpc.HexBlockToCoinbaseCall(q.BlockHex, q.TransHex, &coinbases[i]))
 		}
 	}
-	if err := r.client.Batch(ctx, calls); err != nil {
+	if err := r.client.Batch(ctx, calls); err != nil && !answered(err) {
 		return nil, err
 	}
 	faulty := false
@@ -115,6 +115,13 @@ func aboutTheShare(err error) bool {
 	var said *bbprpc.DaemonError
 	return errors.As(err, &said) &&
 		(said.Code == bbprpc.CodeDeserialization || said.Code == bbprpc.CodeInvalidParameter)
+}
+
+// answered tells a daemon that is there, and only gave some call no answer that
+// can be used, from one that is away.
+func answered(err error) bool {
+	var away *bbprpc.AwayError
+	return errors.As(err, &away) && away.Answered
 }
 
 // BestBlock returns the hash of the daemon's tip, big-endian.
