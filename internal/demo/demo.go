@@ -163,24 +163,27 @@ func (d *demo) pool(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	// The pool outlives the miners, so that what they send last is answered; and
+	// should it break, they need not go on.
+	poolCtx, stopPool := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPool()
+	minersCtx, stopMiners := context.WithCancel(ctx)
+	defer stopMiners()
 	ready, ended := make(chan role.Addresses, 1), make(chan error, 1)
 	go func() {
-		ended <- role.Run(ctx, role.Options{
+		defer stopMiners()
+		ended <- role.Run(poolCtx, role.Options{
 			Role: config.RoleAll, Config: cfg, Logger: d.log, Version: d.opts.Version,
 			OnReady: func(a role.Addresses) { ready <- a },
 		})
 	}()
 	select {
-	case err := <-ended:
-		return err
 	case d.where = <-ready:
+		err = d.mine(minersCtx)
+	case <-minersCtx.Done():
 	}
-	show := d.mine(ctx)
-	// The pool must outlive the miners: what they send last is answered.
-	cancel()
-	return errors.Join(show, <-ended)
+	stopPool()
+	return errors.Join(err, <-ended)
 }
 
 // mine lets the miners work and shows what happens, until ctx ends.

@@ -99,7 +99,7 @@ func (d *demo) screen(counts ledger.Counts) string {
 		fmt.Fprintf(&b, "  %-20s"+value+"\n", append([]any{what}, args...)...)
 	}
 	row("Shares credited", "%-10d %.1f/s in this run", counts.Credited, d.rate(counts))
-	row("Shares rejected", "%-10d (%d of %d solutions were wrong on purpose)", sum(counts.Rejected), miners.FaultySent, miners.Sent)
+	row("Shares rejected", "%-10d (in this run %d of %d solutions were wrong on purpose)", sum(counts.Rejected), miners.FaultySent, miners.Sent)
 	for _, reason := range byCount(counts.Rejected, 10) {
 		row("", "%6d  %s", counts.Rejected[reason], reason)
 	}
@@ -160,22 +160,18 @@ func byCount(counts map[string]int64, n int) []string {
 	return keys[:min(n, len(keys))]
 }
 
-// hashRate writes hashes a second with a unit, in whole numbers but for one decimal.
+// hashRate writes hashes a second with a unit and one decimal, rounded down.
 func hashRate(perSecond int64) string {
-	units := []string{"H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s", "EH/s"}
-	tenths, i := perSecond, 0
 	if perSecond < 1000 {
 		return fmt.Sprintf("%d H/s", perSecond)
 	}
-	for tenths >= 10_000 && i+1 < len(units) {
-		if i == 0 {
-			tenths *= 10
+	unit, prefix := int64(1), ""
+	for _, p := range []string{"k", "M", "G", "T", "P", "E"} {
+		if perSecond/unit < 1000 {
+			break
 		}
-		tenths /= 1000
-		i++
+		unit, prefix = unit*1000, p
 	}
-	if i == 0 {
-		tenths, i = tenths/100, 1
-	}
-	return fmt.Sprintf("%d.%d %s", tenths/10, tenths%10, units[i])
+	tenths := perSecond / (unit / 10)
+	return fmt.Sprintf("%d.%d %sH/s", tenths/10, tenths%10, prefix)
 }
