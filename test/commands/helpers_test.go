@@ -1,0 +1,46 @@
+package commands
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+// waitFor reads log lines until one has the attribute, and returns its value.
+func waitFor(t *testing.T, log io.Reader, attribute string) string {
+	t.Helper()
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		if _, rest, ok := strings.Cut(lines.Text(), " "+attribute); ok {
+			value, _, _ := strings.Cut(rest, " ")
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return value
+		}
+	}
+	t.Fatalf("the log ended without %s", attribute)
+	return ""
+}

@@ -1,0 +1,230 @@
+// Package house puts up a whole pool for one test: a real Postgres, a real
+// broker, a simulated daemon and the program itself, each in a process of its
+// own that can be killed.
+package house
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/lib/pq" // the driver of Open
+
+	"purepool/ledger/pgcluster"
+	"purepool/sim/daemon"
+)
+
+// Network is the network that a house serves.
+const Network = "test"
+
+// EasyTarget is met by nearly every hash, so that tests need not search.
+const EasyTarget = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+
+// Options says what kind of house a test wants.
+type Options struct {
+	// QueueURL is the broker; empty is the embedded one.
+	QueueURL string
+	// Daemon are the simulated daemon's options.
+	Daemon daemon.Options
+	// HashTarget of the network; empty is EasyTarget.
+	HashTarget string
+	// PoolAddress; empty is that of the daemon's wallet.
+	PoolAddress string
+	// Extra is put at the end of the configuration.
+	Extra string
+}
+
+// House is a pool in a folder of its own.
+type House struct {
+	Cluster *pgcluster.Cluster
+	Daemon  *daemon.Daemon
+	DB      *sql.DB // as the database's owner
+	Config  string  // path of the configuration
+	Dir     string
+
+	HTTP    string // address of Action.aspx
+	Health  string // address of /readyz of the frontend or of the role all
+	Backend string // address of /readyz of the backend
+
+	t      testing.TB
+	binary string
+}
+
+// New puts the house up, migrated and with nobody in it yet. Everything ends
+// with the test.
+func New(t testing.TB, opts Options) *House {
+	t.Helper()
+	h := &House{t: t, Dir: t.TempDir(), binary: Binary(t)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
+	cluster, err := pgcluster.Start(ctx, pgcluster.Options{Dir: pgDir(t), ThrowAway: true})
+	must(t, err)
+	t.Cleanup(func() { _ = cluster.Stop(context.Background()) })
+	h.Cluster = cluster
+	must(t, cluster.EnsureDatabase(ctx, "purepool"))
+
+	d, stop, err := daemon.Start(opts.Daemon)
+	must(t, err)
+	t.Cleanup(stop)
+	h.Daemon = d
+
+	h.HTTP, h.Health, h.Backend = freeAddress(t), freeAddress(t), freeAddress(t)
+	h.Config = filepath.Join(h.Dir, "purepool.toml")
+	must(t, os.WriteFile(h.Config, []byte(h.config(opts)), 0o600))
+	h.Purepool("migrate")
+
+	db, err := sql.Open("postgres", cluster.DSN(pgcluster.Superuser, "purepool"))
+	must(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	h.DB = db
+	return h
+}
+
+func (h *House) config(opts Options) string {
+	user, password := h.Daemon.Credentials()
+	if opts.QueueURL == "" {
+		opts.QueueURL = "embedded:" + filepath.Join(h.Dir, "queue")
+	}
+	if opts.HashTarget == "" {
+		opts.HashTarget = EasyTarget
+	}
+	if opts.PoolAddress == "" {
+		opts.PoolAddress = h.Daemon.PoolAddress()
+	}
+	dsn := func(role string) string { return h.Cluster.DSN(role, "purepool") }
+	return fmt.Sprintf(`
+[log]
+level = "info"
+
+[database]
+frontend_dsn = %q
+backend_dsn = %q
+web_dsn = %q
+owner_dsn = %q
+
+[queue]
+url = %q
+spool_dir = %q
+
+[frontend]
+id = "f1"
+max_connections_per_ip = 10000
+requests_per_second_per_ip = 100000
+burst_per_ip = 100000
+
+[[frontend.http]]
+listen = %q
+
+[backend]
+tip_poll_interval = "200ms"
+retry_min = "50ms"
+retry_max = "1s"
+
+[health]
+frontend_listen = %q
+backend_listen = %q
+web_listen = ""
+
+[network.%s]
+chain = "biblepay-test"
+pool_address = %q
+hash_target = %q
+easiest_hash_target = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+
+[[network.%s.daemon]]
+url = %q
+user = %q
+password = %q
+%s`,
+		dsn("purepool_frontend"), dsn("purepool_backend"), dsn("purepool_web"), dsn(pgcluster.Superuser),
+		opts.QueueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Health, h.Backend,
+		Network, opts.PoolAddress, opts.HashTarget, Network, h.Daemon.URL(), user, password, opts.Extra)
+}
+
+// Count runs a query that returns one number.
+func (h *House) Count(query string, args ...any) int64 {
+	h.t.Helper()
+	var n int64
+	must(h.t, h.DB.QueryRowContext(h.t.Context(), query, args...).Scan(&n))
+	return n
+}
+
+// Eventually waits until the condition holds.
+func (h *House) Eventually(what string, within time.Duration, condition func() bool) {
+	h.t.Helper()
+	deadline := time.Now().Add(within)
+	for !condition() {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("not within %v: %s", within, what)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Purepool runs the program to its end and returns what it printed.
+func (h *House) Purepool(args ...string) string {
+	h.t.Helper()
+	cmd := exec.CommandContext(h.t.Context(), h.binary, append(args, "--config", h.Config)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("purepool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func freeAddress(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// pgDir is a folder that the database server's user can enter, which the
+// folders of a test run by root are not.
+func pgDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "purepool-pg-")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "c")
+}
+
+var build = sync.OnceValues(func() (string, error) {
+	if binary := os.Getenv("PUREPOOL_BINARY"); binary != "" {
+		return binary, nil
+	}
+	dir, err := os.MkdirTemp("", "purepool-bin-")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "purepool")
+	out, err := exec.Command("go", "build", "-o", binary, "purepool/cmd/purepool").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building purepool: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// Binary returns the path of the program, built once a test process.
+func Binary(t testing.TB) string {
+	t.Helper()
+	binary, err := build()
+	must(t, err)
+	return binary
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
