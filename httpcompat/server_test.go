@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -288,5 +289,44 @@ func TestDrainIsBounded(t *testing.T) {
 	s.stop()
 	if s.closed(t, "shutdown") != 1 {
 		t.Error("connection did not end by the shutdown")
+	}
+}
+
+// What the original answered with an error page, after which a miner went mining
+// for itself.
+func TestUnusableWorkerIDsGetAnErrorText(t *testing.T) {
+	s := start(t, httpcompat.Config{}, newRecordedDesk(t))
+	for _, id := range []string{"", "/", "//", "B", "rig1", "/B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTH", "B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTh"} {
+		status, body := s.ask(t, post("Action: readytomine2", "NetworkID: main", "Miner: "+id))
+		if status != 200 || !strings.HasPrefix(body, "<RESPONSE>WorkerID "+id+" is invalid") || !strings.HasSuffix(body, "</ERROR><EOF>") {
+			t.Errorf("%q: %d %s", id, status, body)
+		}
+	}
+}
+
+func TestShortSolutionGetsAnErrorText(t *testing.T) {
+	s := start(t, httpcompat.Config{}, newRecordedDesk(t))
+	for fields := range 16 {
+		status, body := s.ask(t, post("Action: solution", "NetworkID: main", "Solution: "+strings.Join(make([]string, fields), ",")))
+		if status != 200 || body != errorBody("Invalit Solution") {
+			t.Errorf("%d fields: %d %s", fields, status, body)
+		}
+	}
+}
+
+func TestEveryDifferenceIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(page), "### Differences from the original")
+	cases, _, err := recorded.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.Want.Kind != recorded.Same && !strings.Contains(list, c.Name[:3]) {
+			t.Errorf("%s is answered differently (%s), and docs/PROTOCOL.md does not say so", c.Name, c.Want.Why)
+		}
 	}
 }
