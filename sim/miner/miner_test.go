@@ -2,7 +2,6 @@ package miner
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -52,12 +51,12 @@ func TestSoundSolutionsPassEveryCheck(t *testing.T) {
 		if !s.OK || !s.Expected || s.Err != nil || !strings.HasSuffix(s.Miner, "/rig1") {
 			t.Errorf("%+v", s.Answer)
 		}
-		if reason, known := p.verdicts[hex.EncodeToString(s.Solution.Proof[:])]; reason != "" || !known {
+		if reason, known := p.verdict(s.Solution); reason != "" || !known {
 			t.Errorf("rejected: %s", reason)
 		}
 	}
-	if p.asked != 1 {
-		t.Errorf("work was asked for %d times, once was enough", p.asked)
+	if asked := p.timesAsked(); asked != 1 {
+		t.Errorf("work was asked for %d times, once was enough", asked)
 	}
 }
 
@@ -79,10 +78,7 @@ func TestEveryFaultIsWhatItSaysItIs(t *testing.T) {
 				if f.Answer != "" {
 					continue
 				}
-				p.mu.Lock()
-				reason := p.verdicts[hex.EncodeToString(s.Solution.Proof[:])]
-				p.mu.Unlock()
-				if reason != f.Reason {
+				if reason, _ := p.verdict(s.Solution); reason != f.Reason {
 					t.Errorf("rejected as %q, the table says %q", reason, f.Reason)
 				}
 			}
@@ -172,8 +168,8 @@ func TestRefusedMinerAsksForNewWork(t *testing.T) {
 	}
 	stats := new(Stats)
 	mineUntil(t, Options{Client: p.client(), Source: InProcess(p.node.Chain()), Stats: stats}, 4)
-	if s := stats.Snapshot(); p.asked != 3 || s.Unexpected != 2 || s.Refused["Work has expired"] != 2 || s.OK != 2 || s.Miners != 0 {
-		t.Errorf("asked %d times; %+v", p.asked, s)
+	if s := stats.Snapshot(); p.timesAsked() != 3 || s.Unexpected != 2 || s.Refused["Work has expired"] != 2 || s.OK != 2 || s.Miners != 0 {
+		t.Errorf("asked %d times; %+v", p.timesAsked(), s)
 	}
 }
 

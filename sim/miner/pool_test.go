@@ -93,6 +93,21 @@ func (p *testPool) serve() {
 	}
 }
 
+// verdict returns what became of a share.
+func (p *testPool) verdict(s *Solution) (reason string, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	reason, known = p.verdicts[hex.EncodeToString(s.Proof[:])]
+	return reason, known
+}
+
+// timesAsked returns how often work was given.
+func (p *testPool) timesAsked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
 func refuse(text string) string {
 	return "<RESPONSE>" + text + "</RESPONSE><ERROR>" + text + "</ERROR><EOF>"
 }
