@@ -41,6 +41,21 @@ type Addresses struct {
 	Web    net.Addr // nil where there is none
 }
 
+// attributes are those of the log line that says where to look.
+func (a Addresses) attributes(r config.Role) []any {
+	attrs := []any{slog.String("role", string(r))}
+	for _, address := range a.HTTP {
+		attrs = append(attrs, slog.String("http", address.String()))
+	}
+	if a.Health != nil {
+		attrs = append(attrs, slog.String("health", a.Health.String()))
+	}
+	if a.Web != nil {
+		attrs = append(attrs, slog.String("web", a.Web.String()))
+	}
+	return attrs
+}
+
 // process is one running role.
 type process struct {
 	cfg       *config.Config
@@ -63,7 +78,7 @@ func Run(ctx context.Context, opts Options) error {
 	switch {
 	case err == nil:
 		p.health.SetReady()
-		p.log.Info("ready", slog.String("role", string(opts.Role)))
+		p.log.Info("ready", p.addresses.attributes(opts.Role)...)
 		if opts.OnReady != nil {
 			opts.OnReady(p.addresses)
 		}

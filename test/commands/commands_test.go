@@ -5,6 +5,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -183,7 +184,7 @@ func TestOperatorReachesDeadLettersOfTheEmbeddedBrokerWhetherItRunsOrNot(t *test
 	p.Stop()
 }
 
-func TestRoleDrainsOnSIGTERMAndASecondOneKills(t *testing.T) {
+func TestRoleStopsInGoodOrderAlsoWhileItStarts(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
 	p := h.Run("all")
 	mine(t, h, 20)
@@ -209,6 +210,47 @@ func TestRoleDrainsOnSIGTERMAndASecondOneKills(t *testing.T) {
 	}
 	if code := waiting.Stop(); code != 0 {
 		t.Errorf("exit code %d while waiting", code)
+	}
+}
+
+func TestSecondSignalKillsARoleThatStillDrains(t *testing.T) {
+	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
+	var out output
+	cmd := exec.Command(house.Binary(t), "all", "--config", h.Config)
+	cmd.Stderr = &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("it is ready", 30*time.Second, func() bool { return strings.Contains(out.String(), "msg=ready") })
+	// A request that is on its way keeps the drain waiting.
+	conn, err := net.Dial("tcp", h.HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("POST /Action.aspx HTTP/1.1\r\nMiner: ")); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("the request is being read", 10*time.Second, func() bool {
+		_, body := get(t, "http://"+h.Health+"/metrics")
+		return strings.Contains(body, "purepool_http_connections_open 1")
+	})
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("it drains", 10*time.Second, func() bool {
+		code, body := get(t, "http://"+h.Health+"/readyz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "draining")
+	})
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	_ = cmd.Wait()
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !status.Signaled() || time.Since(begun) > 5*time.Second {
+		t.Errorf("after the second signal it ended with %v, %v later", cmd.ProcessState, time.Since(begun))
 	}
 }
 
