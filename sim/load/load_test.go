@@ -237,6 +237,49 @@ func TestMakingARequestCostsNoMemory(t *testing.T) {
 	}
 }
 
+func TestAgainstAsksForTheWorkThatItsSolutionsNeed(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	asked := map[string]int{}
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[r.Header.Get("Action")]++
+		if r.Header.Get("Action") == "readytomine2" {
+			_, _ = io.WriteString(w, "<RESPONSE> <ADDRESS>yhVPf12UvK8zYgZwS6kLsPmtccHUQiD3Q9</ADDRESS><HASHTARGET>"+strings.Repeat("0f", 32)+
+				"</HASHTARGET><MINERGUID>"+guid+"</MINERGUID><WORKID>"+work+"</WORKID></RESPONSE>")
+			return
+		}
+		s, err := solution.Parse([]byte(r.Header.Get("Solution")))
+		if err != nil || s.WorkID.String() != work || s.BibleHash[0] >= 0x0f {
+			t.Errorf("%+v %v", s, err)
+		}
+		_, _ = io.WriteString(w, SolutionOK)
+	})
+	c, err := miner.NewClient(server.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []string{"readytomine2", "solution"} {
+		source, ok, err := Against(t.Context(), c, "test", action, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Run(t.Context(), Options{Addr: server, Source: source, OK: ok, Requests: 10})
+		if err != nil || r.OK != 10 {
+			t.Errorf("%s: %v %v %s", action, r, err, r.Sample)
+		}
+	}
+	if asked["readytomine2"] != 11 || asked["solution"] != 10 {
+		t.Errorf("%v", asked)
+	}
+	for _, bad := range [][2]string{{"prod", "solution"}, {"test", "solve"}, {"main", "solution"}} { // a test address on main
+		if _, _, err := Against(t.Context(), c, bad[0], bad[1], 1); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
 // BenchmarkBareServer is what the generator and Go's own server do together, with
 // a connection per request: the measure beside which a pool is measured.
 func BenchmarkBareServer(b *testing.B) {

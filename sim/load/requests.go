@@ -1,12 +1,15 @@
 package load
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 
+	"purepool/pool/chain"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
 )
@@ -70,4 +73,35 @@ func Solved(c *miner.Client, network, name string, solutions []*miner.Solution) 
 			Action: "solution", Miner: name, Network: network, Solution: solutions[n%int64(len(solutions))].String(), ThreadID: "0",
 		})
 	}
+}
+
+// Against prepares requests of an action, readytomine2 or solution, against a
+// pool: as many made-up miners ask in turn, or one of them hands in solutions for
+// work that it is given now. ok is what a good answer holds.
+func Against(ctx context.Context, c *miner.Client, network, action string, miners int) (source Source, ok []byte, err error) {
+	net, err := chain.NetworkByName(network)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load: %w", err)
+	}
+	rng := mathrand.New(mathrand.NewPCG(1, 0x6c6f6164)) //nolint:gosec // the same miners in every run
+	names := make([]string, max(miners, 1))
+	for i := range names {
+		names[i] = miner.RandomAddress(rng, net)
+	}
+	switch action {
+	case "readytomine2":
+		return Work(c, network, names), []byte(WorkOK), nil
+	case "solution":
+		answer, err := c.Do(ctx, &miner.Request{Action: "readytomine2", Miner: names[0], Network: network, ThreadID: "0"})
+		if err != nil {
+			return nil, nil, fmt.Errorf("load: %w", err)
+		}
+		w, err := answer.Work(net)
+		if err != nil {
+			return nil, nil, fmt.Errorf("load: %w", err)
+		}
+		source, err := Solutions(c, network, names[0], &w)
+		return source, []byte(SolutionOK), err
+	}
+	return nil, nil, fmt.Errorf("load: there is no action %q; there are readytomine2 and solution", action)
 }
