@@ -19,6 +19,7 @@ import (
 	_ "github.com/lib/pq" // the driver of Open
 
 	"purepool/ledger/pgcluster"
+	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
 )
 
@@ -30,8 +31,9 @@ const EasyTarget = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffff
 
 // Options says what kind of house a test wants.
 type Options struct {
-	// QueueURL is the broker; empty is the embedded one.
-	QueueURL string
+	// Broker is the broker of a house with a frontend and a backend of its own; nil
+	// is the embedded one, for the role all.
+	Broker queuetest.Broker
 	// Daemon are the simulated daemon's options.
 	Daemon daemon.Options
 	// HashTarget of the network; empty is EasyTarget.
@@ -47,7 +49,7 @@ type House struct {
 	Cluster *pgcluster.Cluster
 	Daemon  *daemon.Daemon
 	DB      *sql.DB // as the database's owner
-	Config  string  // path of the configuration
+	Config  string  // path of the configuration of the roles all and backend
 	Dir     string
 
 	HTTP    string // address of Action.aspx
@@ -79,7 +81,8 @@ func New(t testing.TB, opts Options) *House {
 
 	h.HTTP, h.Health, h.Backend = freeAddress(t), freeAddress(t), freeAddress(t)
 	h.Config = filepath.Join(h.Dir, "purepool.toml")
-	must(t, os.WriteFile(h.Config, []byte(h.config(opts)), 0o600))
+	must(t, os.WriteFile(h.Config, []byte(h.config(opts, true)), 0o600))
+	must(t, os.WriteFile(h.frontendConfig(), []byte(h.config(opts, false)), 0o600))
 	h.Purepool("migrate")
 
 	db, err := sql.Open("postgres", cluster.DSN(pgcluster.Superuser, "purepool"))
@@ -89,11 +92,11 @@ func New(t testing.TB, opts Options) *House {
 	return h
 }
 
-func (h *House) config(opts Options) string {
-	user, password := h.Daemon.Credentials()
-	if opts.QueueURL == "" {
-		opts.QueueURL = "embedded:" + filepath.Join(h.Dir, "queue")
-	}
+// frontendConfig is the configuration of the role frontend, which must not know
+// the others' secrets.
+func (h *House) frontendConfig() string { return filepath.Join(h.Dir, "frontend.toml") }
+
+func (h *House) config(opts Options, backend bool) string {
 	if opts.HashTarget == "" {
 		opts.HashTarget = EasyTarget
 	}
@@ -101,15 +104,23 @@ func (h *House) config(opts Options) string {
 		opts.PoolAddress = h.Daemon.PoolAddress()
 	}
 	dsn := func(role string) string { return h.Cluster.DSN(role, "purepool") }
+	queueURL, secrets, daemons := "embedded:"+filepath.Join(h.Dir, "queue"), "", ""
+	switch {
+	case !backend && opts.Broker != nil:
+		queueURL = opts.Broker.FrontendURL()
+	case backend:
+		if opts.Broker != nil {
+			queueURL = opts.Broker.BackendURL()
+		}
+		secrets = fmt.Sprintf("backend_dsn = %q\nweb_dsn = %q\nowner_dsn = %q",
+			dsn("purepool_backend"), dsn("purepool_web"), dsn(pgcluster.Superuser))
+		user, password := h.Daemon.Credentials()
+		daemons = fmt.Sprintf("[[network.%s.daemon]]\nurl = %q\nuser = %q\npassword = %q\n", Network, h.Daemon.URL(), user, password)
+	}
 	return fmt.Sprintf(`
-[log]
-level = "info"
-
 [database]
 frontend_dsn = %q
-backend_dsn = %q
-web_dsn = %q
-owner_dsn = %q
+%s
 
 [queue]
 url = %q
@@ -139,15 +150,9 @@ chain = "biblepay-test"
 pool_address = %q
 hash_target = %q
 easiest_hash_target = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
-
-[[network.%s.daemon]]
-url = %q
-user = %q
-password = %q
-%s`,
-		dsn("purepool_frontend"), dsn("purepool_backend"), dsn("purepool_web"), dsn(pgcluster.Superuser),
-		opts.QueueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Health, h.Backend,
-		Network, opts.PoolAddress, opts.HashTarget, Network, h.Daemon.URL(), user, password, opts.Extra)
+%s%s`,
+		dsn("purepool_frontend"), secrets, queueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Health, h.Backend,
+		Network, opts.PoolAddress, opts.HashTarget, daemons, opts.Extra)
 }
 
 // Count runs a query that returns one number.

@@ -23,7 +23,11 @@ type Process struct {
 func (h *House) Start(role string, args ...string) *Process {
 	h.t.Helper()
 	p := &Process{h: h, done: make(chan struct{})}
-	p.cmd = exec.Command(h.binary, append([]string{role, "--config", h.Config}, args...)...)
+	config := h.Config
+	if role == "frontend" {
+		config = h.frontendConfig()
+	}
+	p.cmd = exec.Command(h.binary, append([]string{role, "--config", config}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	// Should the test process be killed, the program must not go on without it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

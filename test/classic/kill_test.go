@@ -1,0 +1,36 @@
+package classic
+
+import (
+	"flag"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"purepool/sim/daemon"
+	"purepool/test/house"
+)
+
+var kills = flag.Int("kills", 100, "how often the program is killed under load")
+
+// Acknowledged means durable: whatever process is killed at whatever moment,
+// each share that was answered ok is in the ledger, once. Hazard V6: the
+// original's worker lost the share in its hands.
+func TestSharesSurviveAHundredKills(t *testing.T) {
+	t.Parallel()
+	h := house.New(t, house.Options{Daemon: daemon.Options{Network: "test", Bits: 0x1d00ffff, BlockInterval: 20 * time.Second}})
+	l := startLoad(t, h, 12, 20*time.Millisecond)
+	rng := rand.New(rand.NewPCG(2018, 2))
+	for range *kills {
+		p := h.Run("all")
+		time.Sleep(time.Duration(rng.Int64N(int64(700 * time.Millisecond))))
+		p.Kill()
+	}
+	h.Run("all")
+	counts := l.stop()
+	t.Logf("%d kills: %d shares sent, %d answered ok, requests without an answer: %v", *kills, counts.Sent, counts.OK, counts.Failed)
+	if l.taken() < 10**kills {
+		t.Fatalf("only %d shares were taken: the test shows nothing", l.taken())
+	}
+	l.wantAllInTheLedgerOnce(t, h, 30*time.Second)
+	wantNoneRejected(t, h)
+}
