@@ -42,6 +42,9 @@ var allowed = map[string]map[string][]string{
 		"pool_balance":        {"SELECT"},
 		"pool_entry":          {"SELECT"},
 		"pool_payment":        {"SELECT"},
+		"pool_last_share":     {"SELECT"},
+		"pool_chain_block":    {"SELECT"},
+		"pool_rating":         {"SELECT"},
 	},
 	ledger.RoleBackend: {
 		"goose_db_version": {"SELECT"},
@@ -68,6 +71,13 @@ var allowed = map[string]map[string][]string{
 		"journal":          {"SELECT", "INSERT+"},
 		"journal_line":     {"SELECT", "INSERT"},
 		"audit_log":        {"SELECT", "INSERT"},
+		"chain_block":      {"SELECT", "INSERT", "UPDATE"},
+		"submitted_block":  {"SELECT", "INSERT"},
+		"round_weight":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"miner_rating":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"payout":           {"SELECT", "INSERT", "UPDATE"},
+		"schedule":         {"SELECT", "INSERT", "UPDATE"},
+		"pool_last_share":  {"SELECT"},
 	},
 }
 
@@ -286,6 +296,7 @@ func TestOnlyTheBackendMakesAndDropsPartitions(t *testing.T) {
 		"ensure_day_partitions(date,date)", "ensure_share_partitions(smallint,integer,integer)",
 		"drop_day_partitions(text,date)", "drop_share_partitions(smallint,timestamp with time zone)",
 		"share_partition_heights()", "settled_until(smallint)",
+		"lock_rounds(smallint)", "lock_chain(smallint)", "lock_payments(smallint)",
 	}
 	for _, role := range []string{ledger.RoleFrontend, ledger.RoleWeb, ledger.RoleBackend, "public"} {
 		for _, f := range functions {

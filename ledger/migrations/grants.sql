@@ -29,16 +29,23 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     round, block, payment, payment_item TO purepool_backend;
 GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
 GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE ON chain_block, payout, schedule TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, miner_rating TO purepool_backend;
+GRANT SELECT, INSERT ON submitted_block TO purepool_backend;
+GRANT SELECT ON pool_last_share TO purepool_backend;
 GRANT EXECUTE ON FUNCTION
     ensure_day_partitions(date, date),
     ensure_share_partitions(smallint, integer, integer),
     drop_day_partitions(text, date),
     drop_share_partitions(smallint, timestamptz),
     share_partition_heights(),
+    lock_rounds(smallint),
+    lock_chain(smallint),
+    lock_payments(smallint),
     settled_until(smallint) TO purepool_backend;
 
 -- The web reads views, and no table.
 GRANT SELECT ON
     pool_network, pool_miner, pool_worker, pool_share_minute, pool_share_hour, pool_share_day,
     pool_reject_hour, pool_network_minute, pool_block, pool_round, pool_tip, pool_balance,
-    pool_entry, pool_payment TO purepool_web;
+    pool_entry, pool_payment, pool_last_share, pool_chain_block, pool_rating TO purepool_web;

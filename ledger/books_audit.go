@@ -1,0 +1,185 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// BooksCheck is one thing that the audit proves.
+type BooksCheck struct {
+	Name string `json:"name"`
+	// Faults is how many were found; 0 proves it.
+	Faults int64 `json:"faults"`
+	// Detail names the first of them.
+	Detail string `json:"detail,omitempty"`
+}
+
+// BooksTotals is what the books of a network say, in satoshis.
+type BooksTotals struct {
+	Miners    int64 `json:"miners"`    // balances of miners above zero
+	Debts     int64 `json:"debts"`     // balances below zero: credited, paid, and taken back after a reorganisation
+	Reserved  int64 `json:"reserved"`  // on its way in payments that are not booked
+	Unknown   int64 `json:"unknown"`   // of the reserved, what the wallet may have paid already
+	Fee       int64 `json:"fee"`       // the pool's fees, less the network fees that it pays
+	Unclaimed int64 `json:"unclaimed"` // blocks without shares
+	Corrected int64 `json:"corrected"` // given by hand (negative)
+	Rewards   int64 `json:"rewards"`   // of all blocks that were shared out and stand
+	Paid      int64 `json:"paid"`
+	NetFee    int64 `json:"network_fee"`
+	Immature  int64 `json:"immature"` // rewards of blocks that are not shared out yet
+	Journal   int64 `json:"journal_entries"`
+	// ClosedShares counts the shares of all rounds that were ever closed.
+	ClosedShares int64 `json:"closed_shares"`
+}
+
+// Liabilities is what the pool owes to miners, in satoshis.
+func (t *BooksTotals) Liabilities() int64 { return t.Miners + t.Reserved }
+
+// BooksAudit is what an audit of a network found.
+type BooksAudit struct {
+	Checks []BooksCheck `json:"checks"`
+	Totals BooksTotals  `json:"totals"`
+}
+
+// auditSQL lists what is proved of a network: each query returns what is wrong,
+// in a few words. $1 is the network.
+var auditSQL = []struct{ name, query string }{
+	{"entries are balanced", `
+		SELECT 'entry ' || l.entry_id || ' sums to ' || sum(l.amount) AS detail
+		FROM journal_line l JOIN account a ON a.id = l.account_id WHERE a.network_id = $1
+		GROUP BY l.entry_id HAVING sum(l.amount) <> 0 OR count(*) < 2`},
+	{"entries have lines", `
+		SELECT 'entry ' || j.id || ' has no lines' AS detail FROM journal j
+		WHERE j.network_id = $1 AND NOT EXISTS (SELECT FROM journal_line l WHERE l.entry_id = j.id)`},
+	{"balances equal their entries", `
+		SELECT 'account ' || f.account_id || ' has ' || coalesce(f.balance, 0) || ', its lines ' || coalesce(f.lines, 0) AS detail
+		FROM balance_fault f JOIN account a ON a.id = f.account_id WHERE a.network_id = $1`},
+	{"all accounts sum to zero", `
+		SELECT 'they sum to ' || sum(b.amount) AS detail FROM balance b JOIN account a ON a.id = b.account_id
+		WHERE a.network_id = $1 HAVING sum(b.amount) <> 0`},
+	{"rounds follow one another without a gap", `
+		SELECT 'round ' || id || ' begins at ' || from_at || ', the one before ends at ' || coalesce(before::text, 'no time') AS detail
+		FROM (SELECT id, from_at, lag(until_at) OVER w AS before, row_number() OVER w AS n FROM round
+		      WHERE network_id = $1 WINDOW w AS (ORDER BY from_at)) AS r
+		WHERE n > 1 AND before IS DISTINCT FROM from_at`},
+	{"one round is open", `
+		SELECT count(*) || ' are open' AS detail FROM round
+		WHERE network_id = $1 AND state = 'open' HAVING count(*) <> 1`},
+	{"every credited share counts in one round", ""}, // shareCheckSQL
+	{"shared out blocks are credited once and in full", `
+		SELECT 'block ' || b.height || ' (' || b.state || ') of ' || b.reward || ' is credited ' || coalesce(sum(l.amount), 0) AS detail
+		FROM block b
+		LEFT JOIN journal j ON j.block_id = b.id
+		LEFT JOIN LATERAL (SELECT -l.amount AS amount FROM journal_line l JOIN account a ON a.id = l.account_id
+		                   WHERE l.entry_id = j.id AND a.kind = 'reward') AS l ON true
+		WHERE b.network_id = $1
+		GROUP BY b.id HAVING coalesce(sum(l.amount), 0) <> CASE b.state WHEN 'mature' THEN coalesce(b.reward, 0) ELSE 0 END`},
+	{"paid rounds were paid by a block that stands", `
+		SELECT 'round ' || r.id || ' was paid by block ' || b.height || ', which is ' || b.state AS detail
+		FROM round r JOIN block b ON b.id = r.paid_by WHERE r.network_id = $1 AND b.state <> 'mature'`},
+	{"reserved amounts are those of unfinished payments", `
+		SELECT 'miner ' || coalesce(b.miner_id, i.miner_id) || ' has ' || coalesce(b.amount, 0) || ' reserved, planned are ' || coalesce(i.amount, 0) AS detail
+		FROM (SELECT a.miner_id, b.amount FROM account a JOIN balance b ON b.account_id = a.id
+		      WHERE a.network_id = $1 AND a.kind = 'reserved') AS b
+		FULL JOIN (SELECT i.miner_id, sum(i.amount) AS amount FROM payment_item i JOIN payment p ON p.id = i.payment_id
+		           WHERE p.network_id = $1 AND i.state = 'planned' GROUP BY 1) AS i ON i.miner_id = b.miner_id
+		WHERE coalesce(b.amount, 0) <> coalesce(i.amount, 0)`},
+	{"payments stand in the journal as they are", `
+		SELECT 'payment ' || p.id || ' (' || p.state || ') of ' || p.items || ' is booked as ' || p.booked_sum AS detail
+		FROM (SELECT p.id, p.state, p.booked,
+		             coalesce((SELECT sum(amount) FROM payment_item i WHERE i.payment_id = p.id AND i.state = 'paid'), 0) AS items,
+		             coalesce((SELECT -sum(l.amount) FROM journal j JOIN journal_line l ON l.entry_id = j.id JOIN account a ON a.id = l.account_id
+		                       WHERE j.payment_id = p.id AND a.kind IN ('miner', 'reserved')), 0) AS booked_sum
+		      FROM payment p WHERE p.network_id = $1) AS p
+		WHERE items <> booked_sum OR state = 'confirmed' AND NOT booked`},
+}
+
+// shareCheckSQL compares shares with what was counted, for every closed round of
+// which all shares are still there: those that are not paid, and those that
+// began after $2.
+const shareCheckSQL = `
+WITH kept AS (
+    SELECT id, from_at, until_at FROM round
+    WHERE network_id = $1 AND state <> 'open' AND (state = 'closed' AND NOT reopened OR from_at >= $2)
+), counted AS (
+    SELECT w.from_round_id AS id, w.miner_id, sum(w.shares) AS shares, sum(w.weight) AS weight
+    FROM round_weight w JOIN kept ON kept.id = w.from_round_id GROUP BY 1, 2
+), there AS (
+    SELECT kept.id, s.miner_id, count(*) AS shares, sum(s.weight) AS weight
+    FROM kept JOIN share s ON s.network_id = $1 AND s.received_at >= kept.from_at AND s.received_at < kept.until_at GROUP BY 1, 2
+)
+SELECT 'round ' || coalesce(c.id, t.id) || ', miner ' || coalesce(c.miner_id, t.miner_id) || ': ' || coalesce(t.shares, 0)
+       || ' shares of weight ' || coalesce(t.weight, 0) || ', counted are ' || coalesce(c.shares, 0) || ' of ' || coalesce(c.weight, 0) AS detail
+FROM counted c FULL JOIN there t ON t.id = c.id AND t.miner_id = c.miner_id
+WHERE coalesce(c.weight, 0) <> coalesce(t.weight, 0) OR coalesce(c.shares, 0) <> coalesce(t.shares, 0)`
+
+// AuditOptions says how much an audit looks at.
+type AuditOptions struct {
+	// SharesKept is how long paid shares are kept; rounds older than that cannot be
+	// compared with their shares. Zero: 14 days.
+	SharesKept time.Duration
+	// SkipShares leaves the shares alone: counting them reads them all.
+	SkipShares bool
+}
+
+// Audit proves the books of a network, all at one moment: everything is read in
+// one transaction that sees one state of the database.
+func (b *Books) Audit(ctx context.Context, networkID int16, opts AuditOptions) (audit BooksAudit, err error) {
+	tx, err := b.db.BeginTxx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return BooksAudit{}, wrap(ctx, "audit", err)
+	}
+	defer tx.Rollback()
+	// An audit of all that ever happened takes its time.
+	if _, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = '1h'; SET LOCAL work_mem = '256MB'`); err != nil {
+		return BooksAudit{}, wrap(ctx, "audit", err)
+	}
+	kept := opts.SharesKept
+	if kept <= 0 {
+		kept = 14 * 24 * time.Hour
+	}
+	since := storedTime(b.now().Add(-kept))
+	for _, check := range auditSQL {
+		query, args := check.query, []any{networkID}
+		if query == "" {
+			if opts.SkipShares {
+				continue
+			}
+			query, args = shareCheckSQL, append(args, since)
+		}
+		c := BooksCheck{Name: check.name}
+		var detail sql.NullString
+		err := tx.QueryRowContext(ctx, `SELECT count(*), min(detail) FROM (`+query+`) AS fault`, args...).Scan(&c.Faults, &detail)
+		if err != nil {
+			return BooksAudit{}, wrap(ctx, fmt.Sprintf("audit: %s", check.name), err)
+		}
+		c.Detail = detail.String
+		audit.Checks = append(audit.Checks, c)
+	}
+	t := &audit.Totals
+	err = tx.QueryRowContext(ctx, totalsSQL, networkID).Scan(&t.Miners, &t.Debts, &t.Reserved, &t.Unknown, &t.Fee, &t.Unclaimed, &t.Corrected,
+		&t.Rewards, &t.Paid, &t.NetFee, &t.Immature, &t.Journal, &t.ClosedShares)
+	if err != nil {
+		return BooksAudit{}, wrap(ctx, "audit: totals", err)
+	}
+	return audit, nil
+}
+
+const totalsSQL = `
+SELECT coalesce(sum(b.amount) FILTER (WHERE a.kind = 'miner' AND b.amount > 0), 0)::bigint,
+       coalesce(-sum(b.amount) FILTER (WHERE a.kind = 'miner' AND b.amount < 0), 0)::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'reserved'), 0)::bigint,
+       (SELECT coalesce(sum(i.amount), 0) FROM payment p JOIN payment_item i ON i.payment_id = p.id
+        WHERE p.network_id = $1 AND p.state IN ('sending', 'sent', 'unclear') AND i.state = 'planned')::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'fee'), 0)::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'unclaimed'), 0)::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'correction'), 0)::bigint,
+       coalesce(-sum(b.amount) FILTER (WHERE a.kind = 'reward'), 0)::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'paid'), 0)::bigint,
+       coalesce(sum(b.amount) FILTER (WHERE a.kind = 'network_fee'), 0)::bigint,
+       (SELECT coalesce(sum(reward), 0) FROM block WHERE network_id = $1 AND state = 'immature' AND main)::bigint,
+       (SELECT count(*) FROM journal WHERE network_id = $1),
+       (SELECT coalesce(sum(w.shares), 0) FROM round_weight w JOIN round r ON r.id = w.from_round_id WHERE r.network_id = $1)::bigint
+FROM account a JOIN balance b ON b.account_id = a.id WHERE a.network_id = $1`

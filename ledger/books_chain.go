@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+)
+
+// ChainBlock is a block of the chain, whoever found it.
+type ChainBlock struct {
+	Height    int32
+	Hash      [32]byte // display order
+	Prev      [32]byte // display order
+	BlockTime time.Time
+	Subsidy   int64 // satoshis: whole coins in the classic age, the coinbase's outputs today
+	// Ours is set for a block that pays the pool.
+	Ours *FoundBlock
+}
+
+// FoundBlock is what the books keep of a block that pays the pool.
+type FoundBlock struct {
+	SeenAt     time.Time
+	Reward     int64     // satoshis
+	Hashes     *big.Int  // expected hashes of the block's target; nil: not known
+	FinderGUID uuid.UUID // as the coinbase says it; the zero UUID where it says none
+	// Proof is the proof that the share which was this block carries; nil where it
+	// cannot be told.
+	Proof *[32]byte
+}
+
+// ChainPosition is a block by height and hash.
+type ChainPosition struct {
+	Height int32
+	Hash   [32]byte
+}
+
+// ChainTip returns the highest block of the best chain that is written down;
+// false where there is none yet.
+func (b *Books) ChainTip(ctx context.Context, networkID int16) (ChainPosition, bool, error) {
+	list, err := b.MainChain(ctx, networkID, 1<<31-1, 1)
+	if err != nil || len(list) == 0 {
+		return ChainPosition{}, false, err
+	}
+	return list[0], true, nil
+}
+
+// MainChain returns blocks of the best chain that are written down, from a
+// height downwards, limit at most.
+func (b *Books) MainChain(ctx context.Context, networkID int16, from int32, limit int) ([]ChainPosition, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	// Uses chain_block_main.
+	rows, err := b.db.QueryContext(ctx, `SELECT height, hash FROM chain_block
+		WHERE network_id = $1 AND main AND height <= $2 ORDER BY height DESC LIMIT $3`, networkID, from, limit)
+	if err != nil {
+		return nil, wrap(ctx, "read chain", err)
+	}
+	defer rows.Close()
+	var list []ChainPosition
+	for rows.Next() {
+		var p ChainPosition
+		var hash []byte
+		if err := rows.Scan(&p.Height, &hash); err != nil {
+			return nil, wrap(ctx, "read chain", err)
+		}
+		copy(p.Hash[:], hash)
+		list = append(list, p)
+	}
+	return list, wrap(ctx, "read chain", rows.Err())
+}
+
+// Extend writes down that these blocks, in order of height and each on the one
+// before, stand on top of base on the best chain. Blocks above base that are not
+// among them leave the best chain; those that were known before come back with
+// what was known of them. A nil base is a first start: the books must be empty.
+//
+// ErrChainMoved: base is not on the best chain as it is written down now, or
+// the books are not empty. Writing the same twice changes nothing.
+func (b *Books) Extend(ctx context.Context, networkID int16, base *ChainPosition, blocks []ChainBlock) error {
+	return b.inTx(ctx, "extend chain", func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `SELECT lock_chain($1)`, networkID); err != nil {
+			return err
+		}
+		if err := checkBase(ctx, tx, networkID, base); err != nil {
+			return err
+		}
+		if base != nil {
+			next := make([][]byte, len(blocks))
+			for i := range blocks {
+				next[i] = blocks[i].Hash[:]
+			}
+			if err := leaveMain(ctx, tx, networkID, base.Height, next); err != nil {
+				return err
+			}
+		}
+		for i := range blocks {
+			if err := addChainBlock(ctx, tx, networkID, &blocks[i]); err != nil {
+				return fmt.Errorf("block %d: %w", blocks[i].Height, err)
+			}
+		}
+		return nil
+	})
+}
+
+func checkBase(ctx context.Context, tx *sqlx.Tx, networkID int16, base *ChainPosition) error {
+	if base == nil {
+		var some bool
+		err := tx.GetContext(ctx, &some, `SELECT EXISTS (SELECT FROM chain_block WHERE network_id = $1)`, networkID)
+		if err == nil && some {
+			err = ErrChainMoved
+		}
+		return err
+	}
+	var there bool
+	err := tx.GetContext(ctx, &there, `SELECT EXISTS (
+		SELECT FROM chain_block WHERE network_id = $1 AND height = $2 AND hash = $3 AND main)`, networkID, base.Height, base.Hash[:])
+	if err == nil && !there {
+		err = ErrChainMoved
+	}
+	return err
+}
+
+// leaveMain takes the blocks above a height from the best chain, but for those
+// that stay.
+func leaveMain(ctx context.Context, tx *sqlx.Tx, networkID int16, above int32, stay [][]byte) error {
+	for _, table := range []string{"chain_block", "block"} {
+		_, err := tx.ExecContext(ctx, `UPDATE `+table+` SET main = false
+			WHERE network_id = $1 AND height > $2 AND main AND NOT hash = ANY (CAST($3 AS bytea[]))`, networkID, above, pq.ByteaArray(stay))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addChainBlock(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBlock) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO chain_block (network_id, height, hash, prev, block_time, subsidy)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (network_id, hash) DO UPDATE SET main = true WHERE NOT chain_block.main`,
+		networkID, c.Height, c.Hash[:], c.Prev[:], c.BlockTime.UTC(), c.Subsidy)
+	if err != nil || c.Ours == nil {
+		return err
+	}
+	o := c.Ours
+	f, err := findShare(ctx, tx, networkID, c)
+	if err != nil {
+		return err
+	}
+	hashes := "0"
+	if o.Hashes != nil {
+		hashes = o.Hashes.String()
+	}
+	guid := uuid.NullUUID{UUID: o.FinderGUID, Valid: o.FinderGUID != uuid.Nil}
+	// A block that comes back is what it was; its share is looked for again.
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO block (network_id, height, hash, block_time, seen_at, reward, hashes, finder_guid, finder_id, share_id, found_at)
+		VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS numeric), $8,
+		        coalesce(nullif(CAST($9 AS bigint), 0), (SELECT id FROM miner WHERE guid = $8 AND network_id = $1)), $10, $11)
+		ON CONFLICT (network_id, hash) DO UPDATE SET main = true,
+		    state = CASE block.state WHEN 'orphaned' THEN 'immature' ELSE block.state END,
+		    state_at = CASE block.state WHEN 'orphaned' THEN now() ELSE block.state_at END
+		WHERE NOT block.main`,
+		networkID, c.Height, c.Hash[:], c.BlockTime.UTC(), storedTime(o.SeenAt), o.Reward, hashes, guid, f.MinerID, f.id(), f.at())
+	return err
+}
+
+// foundShare is the share that was a block.
+type foundShare struct {
+	ID         uuid.UUID `db:"id"`
+	MinerID    int64     `db:"miner_id"`
+	ReceivedAt time.Time `db:"received_at"`
+}
+
+func (f foundShare) id() uuid.NullUUID { return uuid.NullUUID{UUID: f.ID, Valid: f.ID != uuid.Nil} }
+func (f foundShare) at() sql.NullTime {
+	return sql.NullTime{Time: f.ReceivedAt.UTC(), Valid: f.ID != uuid.Nil}
+}
+
+// findShare looks for the share that was a block: the one with which the pool
+// submitted it, or a credited one with its proof.
+func findShare(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBlock) (f foundShare, err error) {
+	err = tx.GetContext(ctx, &f, `SELECT share_id AS id, miner_id, received_at FROM submitted_block
+		WHERE network_id = $1 AND hash = $2`, networkID, c.Hash[:])
+	if !errors.Is(err, sql.ErrNoRows) || c.Ours.Proof == nil {
+		return f, noRows(err)
+	}
+	// A share's height is that of the block before. Uses share_network_id_height_proof_key.
+	err = tx.GetContext(ctx, &f, `SELECT id, miner_id, received_at FROM share
+		WHERE network_id = $1 AND height = $2 AND proof = $3`, networkID, c.Height-1, c.Ours.Proof[:])
+	return f, noRows(err)
+}
+
+func noRows(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// SubmittedBlock writes down that the pool submits this block, found by a share:
+// so the share is known whatever the chain tells. To be called before the block
+// is submitted; a second call for the same hash changes nothing.
+func (b *Books) SubmittedBlock(ctx context.Context, networkID int16, hash [32]byte, shareID uuid.UUID, minerID int64, receivedAt time.Time) error {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	_, err := b.db.ExecContext(ctx, `INSERT INTO submitted_block (network_id, hash, share_id, miner_id, received_at)
+		VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, networkID, hash[:], shareID, minerID, storedTime(receivedAt))
+	return wrap(ctx, "note submitted block", err)
+}
+
+// MarkOrphans decides on blocks of the pool that left the best chain: those at
+// whose height another block stands, with depth blocks or more on top of it (1:
+// that block itself is the tip), are orphaned, and what they had credited is
+// taken back. Their rounds are paid by the next block. It returns the blocks
+// orphaned now.
+func (b *Books) MarkOrphans(ctx context.Context, networkID int16, depth int32) (orphans []Block, err error) {
+	err = b.inTx(ctx, "mark orphans", func(ctx context.Context, tx *sqlx.Tx) error {
+		if _, err := tx.ExecContext(ctx, `SELECT lock_chain($1), lock_rounds($1)`, networkID); err != nil {
+			return err
+		}
+		orphans, err = selectBlocks(ctx, tx, `WHERE b.network_id = $1 AND NOT b.main AND b.state <> 'orphaned'
+			AND EXISTS (SELECT FROM chain_block c WHERE c.network_id = b.network_id AND c.height = b.height AND c.main AND c.hash <> b.hash)
+			AND b.height + $2 <= 1 + (SELECT max(height) FROM chain_block c WHERE c.network_id = b.network_id AND c.main)
+			ORDER BY b.id FOR UPDATE OF b`, networkID, depth)
+		if err != nil {
+			return err
+		}
+		for i := range orphans {
+			if err := orphan(ctx, tx, &orphans[i]); err != nil {
+				return fmt.Errorf("block %d: %w", orphans[i].Height, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return orphans, nil
+}
+
+func orphan(ctx context.Context, tx *sqlx.Tx, block *Block) error {
+	_, err := tx.ExecContext(ctx, `UPDATE block SET state = 'orphaned', state_at = now() WHERE id = $1`, block.ID)
+	if err != nil {
+		return err
+	}
+	var credits []int64
+	err = tx.SelectContext(ctx, &credits, `SELECT j.id FROM journal j WHERE j.block_id = $1 AND j.kind = 'block'
+		AND NOT EXISTS (SELECT FROM journal r WHERE r.reverses = j.id)`, block.ID)
+	if err != nil {
+		return err
+	}
+	for _, id := range credits {
+		if err := reverse(ctx, tx, id, fmt.Sprintf("block %d was orphaned after it had been shared out", block.Height)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE round SET state = 'closed', paid_by = NULL, settled_at = NULL, reopened = true
+		WHERE paid_by = $1`, block.ID)
+	return err
+}
+
+// SubsidySum returns the sum of the subsidies, in satoshis, and the number of all
+// blocks of the best chain whose time lies within [from, to).
+func (b *Books) SubsidySum(ctx context.Context, networkID int16, from, to time.Time) (sum, count int64, err error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	// Uses chain_block_time alone.
+	err = b.db.QueryRowContext(ctx, `SELECT coalesce(sum(subsidy), 0)::bigint, count(*) FROM chain_block
+		WHERE network_id = $1 AND main AND block_time >= $2 AND block_time < $3`, networkID, from.UTC(), to.UTC()).Scan(&sum, &count)
+	return sum, count, wrap(ctx, "sum subsidies", err)
+}
+
+// logChange writes an audit record within the transaction of the change.
+func logChange(ctx context.Context, tx *sqlx.Tx, by Reason, action string, detail map[string]any) error {
+	who, err := nameText(by.Who, 100)
+	if err != nil {
+		return fmt.Errorf("who does it: %w", err)
+	}
+	text, err := json.Marshal(detail)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO audit_log (who, action, why, detail) VALUES ($1, $2, $3, $4)`,
+		who, cmp.Or(freeText(action, 100), "change"), freeText(by.Why, 1000), string(text))
+	return err
+}
