@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"purepool/ledger"
 	"purepool/ledger/pgcluster"
 )
@@ -169,4 +171,41 @@ func BenchmarkWriteVerdictsTogether(b *testing.B) {
 		all.Wait()
 	}
 	b.ReportMetric(float64(size*writers*b.N)/b.Elapsed().Seconds(), "shares/s")
+}
+
+// BenchmarkIssuedWorks looks up the works of a batch of shares.
+func BenchmarkIssuedWorks(b *testing.B) {
+	cluster := startDurable(b)
+	front := openFrontend(b, cluster.DSN(ledger.RoleFrontend, "pool"), ledger.Options{})
+	worker, err := front.EnsureWorker(b.Context(), mainNet, someAddress, "rig", "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var timed, free []uuid.UUID
+	for range 40 {
+		works := make([]ledger.Work, 1000)
+		for i := range works {
+			works[i] = ledger.Work{ID: newID(b), NetworkID: mainNet, WorkerID: worker.ID, IssuedAt: time.Now()}
+			if i%2 == 0 {
+				works[i].ID = uuid.New()
+				free = append(free, works[i].ID)
+			} else {
+				timed = append(timed, works[i].ID)
+			}
+		}
+		if err := front.InsertWorks(b.Context(), works); err != nil {
+			b.Fatal(err)
+		}
+	}
+	back := openBackend(b, cluster.DSN(ledger.RoleBackend, "pool"), ledger.Options{})
+	for name, ids := range map[string][]uuid.UUID{"timed": timed, "free": free} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				found, err := back.IssuedWorks(b.Context(), mainNet, ids[:500])
+				if err != nil || len(found) != 500 {
+					b.Fatal(len(found), err)
+				}
+			}
+		})
+	}
 }

@@ -75,7 +75,7 @@ func openDB(dsn string, opts Options, runtime map[string]string) (*sqlx.DB, erro
 	if err != nil {
 		return nil, fmt.Errorf("connection string: %w", err)
 	}
-	connector.Dialer(dialer{patience: opts.CallTimeout + 5*time.Second})
+	connector.Dialer(dialer{patience: opts.CallTimeout + 2*time.Second})
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	db.SetMaxOpenConns(opts.MaxOpen)
 	db.SetMaxIdleConns(opts.MaxIdle)
@@ -85,6 +85,9 @@ func openDB(dsn string, opts Options, runtime map[string]string) (*sqlx.DB, erro
 
 // Close closes the connections.
 func (c *conn) Close() error { return c.db.Close() }
+
+// Stats returns the state of the connection pool, for metrics.
+func (c *conn) Stats() sql.DBStats { return c.db.Stats() }
 
 // Ping says whether the database answers.
 func (c *conn) Ping(ctx context.Context) error {
