@@ -80,7 +80,7 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) run(ctx context.Context) closeReason {
 	s := c.server
 	if t, ok := c.nc.(*tls.Conn); ok {
-		if reason := c.handshake(t); reason != "" {
+		if reason := c.handshake(ctx, t); reason != "" {
 			return reason
 		}
 	}
@@ -91,8 +91,11 @@ func (c *conn) run(ctx context.Context) closeReason {
 	received := time.Now()
 	res := c.answer(ctx, refused, received)
 	c.releaseMemory() // the client may take its time from here on
-	c.nc.SetWriteDeadline(time.Now().Add(s.limits.WriteTimeout))
-	n, err := c.nc.Write(res.answer)
+	n := 0
+	err := c.nc.SetWriteDeadline(time.Now().Add(s.limits.WriteTimeout))
+	if err == nil {
+		n, err = c.nc.Write(res.answer)
+	}
 	s.metrics.sent.Add(float64(n))
 	s.metrics.requests.WithLabelValues(res.action, string(res.outcome)).Inc()
 	took := time.Since(received)
@@ -108,21 +111,23 @@ func (c *conn) run(ctx context.Context) closeReason {
 	return c.linger()
 }
 
-func (c *conn) handshake(t *tls.Conn) closeReason {
+func (c *conn) handshake(ctx context.Context, t *tls.Conn) closeReason {
 	s := c.server
 	defer s.handshakes.Add(-1)
 	if s.handshakes.Add(1) > int64(s.limits.MaxHandshakes) {
 		return closedTooManyHandshakes
 	}
-	t.SetDeadline(time.Now().Add(s.limits.HandshakeTimeout))
-	err := t.Handshake()
+	err := t.SetDeadline(time.Now().Add(s.limits.HandshakeTimeout))
+	if err == nil {
+		err = t.HandshakeContext(ctx)
+	}
 	switch {
 	case err == nil:
 		return ""
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return closedHandshakeSlow
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelDebug, "Handshake failed", slog.String("peer", c.peer.String()), slog.Any("error", err))
+	s.log.LogAttrs(ctx, slog.LevelDebug, "Handshake failed", slog.String("peer", c.peer.String()), slog.Any("error", err))
 	return closedHandshake
 }
 
@@ -137,8 +142,10 @@ func (c *conn) readHead() (*headError, closeReason) {
 				return refused, ""
 			}
 		}
-		c.nc.SetReadDeadline(deadline)
-		n, err := c.nc.Read(c.buf[len(c.buf):cap(c.buf)])
+		n, err := 0, c.nc.SetReadDeadline(deadline)
+		if err == nil {
+			n, err = c.nc.Read(c.buf[len(c.buf):cap(c.buf)])
+		}
 		if n > 0 {
 			c.asked.Store(true)
 			c.buf = c.buf[:len(c.buf)+n]
@@ -282,10 +289,12 @@ func (c *conn) linger() closeReason {
 		return closedAnswered
 	}
 	s := c.server
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		w.CloseWrite()
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok && w.CloseWrite() != nil {
+		return closedAnswered // the client has closed already
 	}
-	c.nc.SetReadDeadline(time.Now().Add(s.limits.LingerTimeout))
+	if c.nc.SetReadDeadline(time.Now().Add(s.limits.LingerTimeout)) != nil {
+		return closedAnswered
+	}
 	waste := s.memory.own.Get().(*[ownSize]byte)
 	defer s.memory.own.Put(waste)
 	for left := s.limits.LingerBytes; left > 0; {

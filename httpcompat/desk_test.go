@@ -2,7 +2,6 @@ package httpcompat_test
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -76,7 +75,7 @@ func (d *recordedDesk) reset(t *testing.T) {
 	}
 	tables := newTables(d.fixture, target)
 	cfg := pool.Config{
-		Frontend: "test", Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Registerer: prometheus.NewRegistry(),
+		Frontend: "test", Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 		Networks: []pool.Network{
 			{Name: "main", ID: 1, Chain: chain.BiblePayMain(), PoolAddress: d.fixture.PoolAddress["main"], HashTarget: target},
 			{Name: "test", ID: 2, Chain: chain.BiblePayTest(), PoolAddress: d.fixture.PoolAddress["test"], HashTarget: target},

@@ -102,7 +102,7 @@ func FuzzRequestHead(f *testing.F) {
 		}
 		whole.bodyLength(request)
 		theirs, httpErr := http.ReadRequest(bufio.NewReader(bytes.NewReader(request)))
-		if httpErr != nil || theirs.Method == "CONNECT" {
+		if httpErr != nil || theirs.Method == http.MethodConnect {
 			return
 		}
 		// net/http decodes the path, where a percent sign is just another page here,

@@ -28,7 +28,7 @@ func (grantingDesk) SubmitSolution(context.Context, pool.SolutionRequest) (pool.
 func newTestServer(t testing.TB) *Server {
 	t.Helper()
 	s, err := New(Config{Listen: []Listen{{Address: "127.0.0.1:0"}}}, grantingDesk{},
-		slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+		slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

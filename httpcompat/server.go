@@ -153,7 +153,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "Listening for miners", slog.String("address", l.Addr().String()), slog.Bool("tls", l.secure))
 		helpers.Go(func() {
-			if err := s.accept(accepting, requests, l); err != nil {
+			if err := s.accept(accepting, requests, l); accepting.Err() == nil {
 				broken <- err
 			}
 		})
@@ -203,7 +203,7 @@ const (
 	lastAcceptPause  = time.Second
 )
 
-// accept takes connections until ctx ends. Running out of file descriptors, which
+// accept takes connections until ctx ends or the listener is closed. Running out of file descriptors, which
 // is what errors of accept mean in practice, passes: it waits and goes on, while
 // the connections it has are served and closed.
 func (s *Server) accept(ctx, requests context.Context, l boundListener) error {
@@ -215,10 +215,7 @@ func (s *Server) accept(ctx, requests context.Context, l boundListener) error {
 			s.admit(requests, nc, l.secure)
 			continue
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, net.ErrClosed) {
+		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		s.metrics.acceptErrors.Inc()
@@ -246,7 +243,7 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, secure bool) {
 	}
 	if reason != "" {
 		if tcp, ok := nc.(*net.TCPConn); ok {
-			tcp.SetLinger(0) // a reset costs neither side anything
+			_ = tcp.SetLinger(0) // a reset, which leaves nothing behind; else an ordinary close
 		}
 		nc.Close()
 		s.metrics.closed[reason].Inc()

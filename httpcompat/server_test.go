@@ -138,7 +138,7 @@ func (s *server) dial(t testing.TB) *net.TCPConn {
 // ask sends a request and returns the answer's status and body.
 func (s *server) ask(t testing.TB, request string) (int, string) {
 	t.Helper()
-	status, body, err := recorded.Exchange(s.addr, []byte(request))
+	status, body, err := recorded.Exchange(t.Context(), s.addr, []byte(request))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestMetricsAreWellFormed(t *testing.T) {
 
 func TestAddressInUseFailsLoudly(t *testing.T) {
 	s := start(t, httpcompat.Config{}, instantDesk())
-	second, err := httpcompat.New(httpcompat.Config{Listen: []httpcompat.Listen{{Address: s.addr}}}, instantDesk(), slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry())
+	second, err := httpcompat.New(httpcompat.Config{Listen: []httpcompat.Listen{{Address: s.addr}}}, instantDesk(), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		"too little memory":       {Listen: listen, Limits: httpcompat.Limits{Memory: 1 << 20}},
 		"negative limit":          {Listen: listen, Limits: httpcompat.Limits{MaxConnections: -1}},
 	} {
-		if _, err := httpcompat.New(cfg, instantDesk(), slog.New(slog.NewTextHandler(io.Discard, nil)), prometheus.NewRegistry()); err == nil {
+		if _, err := httpcompat.New(cfg, instantDesk(), slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

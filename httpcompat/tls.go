@@ -201,7 +201,7 @@ func (a *acmeCertificates) config() *tls.Config {
 	c := baseTLS()
 	c.NextProtos = append(c.NextProtos, acme.ALPNProto)
 	c.GetCertificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		return a.get(context.Background(), hello)
+		return a.get(hello.Context(), hello)
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package recorded
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -41,7 +42,7 @@ func Run(t *testing.T, target Target) {
 				request = withOwnProof(c)
 			}
 			if strings.Contains(c.State, "same call once") {
-				if _, _, err := Exchange(target.Addr, request); err != nil {
+				if _, _, err := Exchange(t.Context(), target.Addr, request); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -55,7 +56,7 @@ func Run(t *testing.T, target Target) {
 					target.DeleteWorker(t, fixture.Miners[0].Address, fixture.Miners[0].Works[1].Worker)
 				}
 			}
-			status, body, err := Exchange(target.Addr, request)
+			status, body, err := Exchange(t.Context(), target.Addr, request)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,13 +75,15 @@ func withOwnProof(c Case) []byte {
 
 // Exchange sends a request on a connection of its own and reads until the server
 // closes it. It fails where the answer's head is not as real clients need it.
-func Exchange(addr string, request []byte) (status int, body string, err error) {
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+func Exchange(ctx context.Context, addr string, request []byte) (status int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return 0, "", err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	if _, err := conn.Write(request); err != nil {
 		return 0, "", fmt.Errorf("send: %w", err)
 	}
