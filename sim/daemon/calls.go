@@ -168,7 +168,7 @@ func (d *Daemon) validateAddress(dst []byte, c *call) ([]byte, *rpcError) {
 	}
 	address, err := chain.DecodeAddress(text, d.network)
 	if err != nil {
-		return append(dst, `{"isvalid":false}`...), nil
+		return append(dst, `{"isvalid":false}`...), nil //nolint:nilerr // that it is none is the answer
 	}
 	dst = appendText(dst, `{"isvalid":true,"address":`, text)
 	dst = appendText(dst, `,"scriptPubKey":`, hex.EncodeToString(address.PayScript()))

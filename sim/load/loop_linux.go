@@ -40,7 +40,7 @@ func (r *run) loop(clients int) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: epoll: %w", err)
 	}
-	defer syscall.Close(epoll)
+	defer func() { _ = syscall.Close(epoll) }()
 	l := &loop{run: r, epoll: epoll, result: new(Result)}
 	l.server = syscall.SockaddrInet4{Port: int(r.Addr.Port()), Addr: r.Addr.Addr().Unmap().As4()}
 	all := make([]client, clients)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -34,15 +35,10 @@ type Fleet struct {
 	stats *Stats
 
 	mu     sync.Mutex
-	ctx    context.Context // while it runs
-	crew   []*member       // at work
-	joined int             // ever
+	enlist func(*Miner) // sets a miner to work; nil while the fleet does not run
+	leaves []func()     // of those at work, in the order in which they joined
+	joined int          // ever
 	wg     sync.WaitGroup
-}
-
-type member struct {
-	miner *Miner
-	leave context.CancelFunc
 }
 
 // NewFleet makes a fleet.
@@ -91,12 +87,21 @@ func (f *Fleet) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		f.mu.Lock() // who is just joining has joined, and nobody does from here on
-		f.crew = nil
+		f.enlist, f.leaves = nil, nil
 		f.mu.Unlock()
 		f.wg.Wait()
 	}()
 	f.mu.Lock()
-	f.ctx = ctx
+	f.enlist = func(m *Miner) {
+		ctx, leave := context.WithCancel(ctx)
+		f.leaves = append(f.leaves, leave)
+		f.wg.Go(func() {
+			defer leave()
+			if err := m.Run(ctx); err != nil {
+				m.opts.Logger.Error("miner failed", slog.String("miner", m.name), slog.Any("error", err))
+			}
+		})
+	}
 	f.mu.Unlock()
 	for i := range f.opts.Miners {
 		if i > 0 && f.opts.RampUp > 0 {
@@ -131,7 +136,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 func (f *Fleet) Join() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ctx == nil || f.ctx.Err() != nil {
+	if f.enlist == nil {
 		return errors.New("simulated miners: the fleet does not run")
 	}
 	m, err := f.next(f.joined)
@@ -139,13 +144,7 @@ func (f *Fleet) Join() error {
 		return fmt.Errorf("miner %d: %w", f.joined, err)
 	}
 	f.joined++
-	ctx, leave := context.WithCancel(f.ctx)
-	f.crew = append(f.crew, &member{miner: m, leave: leave})
-	f.wg.Go(func() {
-		if err := m.Run(ctx); err != nil {
-			m.opts.Logger.Error("miner failed", slog.String("miner", m.name), slog.Any("error", err))
-		}
-	})
+	f.enlist(m)
 	return nil
 }
 
@@ -156,14 +155,14 @@ func (f *Fleet) Leave() bool { return f.leave(nil) }
 func (f *Fleet) leave(rng *rand.Rand) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.crew) == 0 {
+	if len(f.leaves) == 0 {
 		return false
 	}
 	i := 0
 	if rng != nil {
-		i = rng.IntN(len(f.crew))
+		i = rng.IntN(len(f.leaves))
 	}
-	f.crew[i].leave()
-	f.crew = append(f.crew[:i], f.crew[i+1:]...)
+	f.leaves[i]()
+	f.leaves = slices.Delete(f.leaves, i, i+1)
 	return true
 }
