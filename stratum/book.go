@@ -1,0 +1,170 @@
+package stratum
+
+import (
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"purepool/pool/chain"
+	"purepool/pool/job"
+	"purepool/pool/pow"
+)
+
+// Jobs that are remembered: those shares may still be handed in for, and a few
+// stale ones, since a late share may still make a block.
+const (
+	maxOpenJobs  = 32
+	maxStaleJobs = 4
+)
+
+// openJob is a job as it is served. It is immutable but for the shares seen.
+type openJob struct {
+	job    *job.Job
+	key    uint64
+	line   []byte // the broadcast
+	body   []byte // of mining.notify, between the job's number and the clean flag
+	target pow.Target
+	seen   *job.Duplicates
+}
+
+// shelf holds the jobs of a network at one moment. It is immutable.
+type shelf struct {
+	current  *openJob   // nil before the first job
+	jobs     []*openJob // newest first
+	cleanKey uint64     // key of the last clean job: what is older is stale
+	oldest   uint64     // key of the oldest job that is not stale
+	ready    bool       // there is something worth mining on for new miners
+}
+
+func (sh *shelf) find(key uint64) *openJob {
+	for _, o := range sh.jobs {
+		if o.key>>epochBits == key>>epochBits {
+			return o
+		}
+	}
+	return nil
+}
+
+// book is one template network as its ports see it.
+type book struct {
+	name      string
+	algorithm string
+	chain     chain.Network
+	door      Door
+	sink      ShareSink
+	jobs      Jobs
+	size      uint8 // of extranonce2 before the first job
+	most      int   // shares remembered per job
+
+	shelf            atomic.Pointer[shelf]
+	log              *slog.Logger
+	metrics          *metrics
+	broadcastSeconds prometheus.Observer
+	writes           *queue // shares whose proof is good
+	wins             chan job.Share
+	winsHandedOver   prometheus.Counter
+	winsLost         prometheus.Counter
+}
+
+func newBook(n *Network, cfg *Config, m *metrics) *book {
+	b := &book{
+		name: n.Name, algorithm: n.Algorithm, chain: n.Chain, door: n.Door, sink: n.Sink, jobs: n.Jobs, size: n.Extranonce2Size,
+		most: cfg.DuplicatesPerJob, log: cfg.Logger, metrics: m, broadcastSeconds: m.broadcasts.WithLabelValues(n.Name),
+		writes: newQueue(), wins: make(chan job.Share, winsWaiting),
+		winsHandedOver: m.wins.WithLabelValues(n.Name, "handed_over"), winsLost: m.wins.WithLabelValues(n.Name, "failed"),
+	}
+	b.shelf.Store(new(shelf))
+	for _, result := range []string{"taken", "invalid", "old", "missing"} {
+		m.jobs.WithLabelValues(n.Name, result)
+	}
+	return b
+}
+
+func (b *book) current() *openJob { return b.shelf.Load().current }
+
+func (b *book) versionMask() uint32 {
+	if open := b.current(); open != nil {
+		return open.job.VersionMask
+	}
+	return 0
+}
+
+func (b *book) extranonce2Size() uint8 {
+	if open := b.current(); open != nil {
+		return open.job.Extranonce2Size
+	}
+	return b.size
+}
+
+// take puts a new job on the shelf and reports whether there is one to broadcast.
+// It is called from one goroutine at a time.
+func (b *book) take(j *job.Job) bool {
+	before := b.shelf.Load()
+	result, ok := "taken", false
+	switch {
+	case j == nil:
+		result = "missing"
+		after := *before
+		after.ready = false
+		b.shelf.Store(&after)
+		b.log.Warn("no job to mine on, new miners are not let in", slog.String("network", b.name))
+	case b.refuse(j):
+		result = "invalid"
+	case before.current != nil && j.Seq <= before.current.job.Seq:
+		result = "old"
+	default:
+		b.shelf.Store(before.with(b.open(j)))
+		b.metrics.jobHeight.WithLabelValues(b.name).Set(float64(j.Height))
+		b.metrics.jobIssued.WithLabelValues(b.name).Set(float64(j.IssuedAt) / 1e6)
+		ok = true
+	}
+	b.metrics.jobs.WithLabelValues(b.name, result).Inc()
+	ready := 0.0
+	if b.shelf.Load().ready {
+		ready = 1
+	}
+	b.metrics.jobReady.WithLabelValues(b.name).Set(ready)
+	return ok
+}
+
+func (b *book) refuse(j *job.Job) bool {
+	err := j.Validate()
+	if err == nil && (j.Network != b.name || j.Algorithm != b.algorithm) {
+		err = job.ErrInvalid
+	}
+	if err != nil {
+		b.log.Error("job refused", slog.String("network", b.name), slog.Any("error", err))
+	}
+	return err != nil
+}
+
+func (b *book) open(j *job.Job) *openJob {
+	o := &openJob{job: j, key: keyOf(j.Seq), body: appendNotifyBody(nil, j), seen: job.NewDuplicates(b.most)}
+	o.line = appendNotify(nil, o.key, o.body, j.Clean)
+	o.target, _ = j.Target() // Validate has read it
+	return o
+}
+
+// with returns the shelf with one more job on it.
+func (sh *shelf) with(o *openJob) *shelf {
+	next := &shelf{current: o, ready: true, cleanKey: sh.cleanKey, oldest: o.key}
+	if o.job.Clean {
+		next.cleanKey = o.key
+	}
+	next.jobs = append(next.jobs, o)
+	stale := 0
+	for _, old := range sh.jobs {
+		if old.key < next.cleanKey {
+			if stale++; stale > maxStaleJobs {
+				break
+			}
+		} else if len(next.jobs) >= maxOpenJobs {
+			break
+		} else {
+			next.oldest = old.key
+		}
+		next.jobs = append(next.jobs, old)
+	}
+	return next
+}

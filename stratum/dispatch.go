@@ -1,0 +1,209 @@
+package stratum
+
+import "strings"
+
+// method is a method of the protocol; it labels purepool_stratum_requests_total.
+type method uint8
+
+const (
+	methodOther method = iota // not known
+	methodJunk                // no request at all
+	methodAnswer
+	methodSubscribe
+	methodAuthorize
+	methodSubmit
+	methodExtranonceSubscribe
+	methodConfigure
+	methodSuggestDifficulty
+	methodSuggestTarget
+	methodMultiVersion
+	methodGetTransactions
+	methodPing
+	methodReadyToMine
+	methodSolution
+	methods
+)
+
+func (m method) String() string {
+	return [methods]string{
+		"other", "junk", "answer", "mining.subscribe", "mining.authorize", "mining.submit", "mining.extranonce.subscribe",
+		"mining.configure", "mining.suggest_difficulty", "mining.suggest_target", "mining.multi_version",
+		"mining.get_transactions", "mining.ping", "readytomine2", "solution",
+	}[min(m, methods-1)]
+}
+
+func methodOf(name []byte) method {
+	switch string(name) { // does not allocate
+	case "mining.submit":
+		return methodSubmit
+	case "mining.subscribe":
+		return methodSubscribe
+	case "mining.authorize":
+		return methodAuthorize
+	case "mining.extranonce.subscribe":
+		return methodExtranonceSubscribe
+	case "mining.configure":
+		return methodConfigure
+	case "mining.suggest_difficulty":
+		return methodSuggestDifficulty
+	case "mining.suggest_target":
+		return methodSuggestTarget
+	case "mining.multi_version":
+		return methodMultiVersion
+	case "mining.get_transactions":
+		return methodGetTransactions
+	case "mining.ping":
+		return methodPing
+	case "readytomine2":
+		return methodReadyToMine
+	case "solution":
+		return methodSolution
+	}
+	return methodOther
+}
+
+// dispatch handles one request. What a dialect does not know is answered with an
+// error, never with a hang-up.
+func (s *session) dispatch(m *message) {
+	which := methodOf(m.method)
+	if m.method == nil && m.answer {
+		which = methodAnswer
+	}
+	s.port.metrics.requests[which].Inc()
+	switch which {
+	case methodAnswer: // to something we sent: nothing depends on it
+	case methodPing:
+		s.result(m, `"pong"`)
+	case methodSubscribe:
+		s.subscribe(m)
+	case methodMultiVersion:
+		s.result(m, "true")
+	default:
+		if s.port.Dialect == Classic {
+			s.dispatchClassic(which, m)
+		} else {
+			s.dispatchTemplate(which, m)
+		}
+	}
+}
+
+func (s *session) result(m *message, json string) {
+	out := s.out()
+	*out = appendResult(*out, m.id, json)
+}
+
+func (s *session) refuse(m *message, a answer) {
+	out := s.out()
+	*out = appendError(*out, m.id, a)
+}
+
+func (s *session) unknownMethod(m *message) {
+	const most = 64
+	name := string(m.method[:min(len(m.method), most)])
+	s.refuse(m, answer{20, "Unknown method " + name})
+}
+
+// subscribe answers mining.subscribe [agent, session]. Subscribing again keeps
+// the extranonce: a miner that subscribes after every submit loses nothing.
+func (s *session) subscribe(m *message) {
+	params := listOf(m.params)
+	if agent, ok := params.nextText(); ok && s.agent == "" {
+		const most = 100
+		s.agent = string(agent[:min(len(agent), most)])
+	}
+	first := !s.has(subscribed)
+	if first {
+		s.set(subscribed)
+		s.extranonce1 = s.srv().nextExtranonce1()
+		s.extranonce2Size = s.port.extranonce2Size()
+	}
+	out := s.out()
+	*out = appendSubscribed(*out, m.id, s.extranonce1, s.extranonce2Size)
+	if first && s.port.Dialect == Template {
+		s.startMining(out)
+	}
+}
+
+// splitWorker takes `ADDRESS.worker` or `ADDRESS/worker` apart. No address holds
+// a dot or a slash.
+func splitWorker(name string) (address, worker string) {
+	if i := strings.IndexAny(name, "./"); i >= 0 {
+		return name[:i], name[i+1:]
+	}
+	return name, ""
+}
+
+// authorized returns the worker of this name.
+func (s *session) authorized(name []byte) *worker {
+	if s.worker != nil && s.worker.name == string(name) { // does not allocate
+		return s.worker
+	}
+	if s.extra != nil {
+		for _, w := range s.extra.workers {
+			if w.name == string(name) {
+				return w
+			}
+		}
+	}
+	return nil
+}
+
+// authorize notes that a worker may mine, and reports whether it is the first.
+func (s *session) authorize(w *worker) (first, ok bool) {
+	if known := s.authorized([]byte(w.name)); known != nil {
+		known.id = w.id
+		return false, true
+	}
+	if s.worker == nil {
+		s.worker = w
+		s.set(countedAuthed)
+		s.port.metrics.authorized.Inc()
+		return true, true
+	}
+	x := s.more()
+	if len(x.workers) >= maxWorkers-1 {
+		return false, false
+	}
+	x.workers = append(x.workers, w)
+	return false, true
+}
+
+func (s *session) more() *extra {
+	if s.extra == nil {
+		s.extra = new(extra)
+	}
+	return s.extra
+}
+
+// credentials reads [user, password].
+func credentials(m *message) (user, password []byte, ok bool) {
+	params := listOf(m.params)
+	user, ok = params.nextText()
+	password, _ = params.nextText()
+	const most = 512
+	return user, password, ok && len(user) > 0 && len(user) <= most
+}
+
+// wishes reads `d=1000` and `md=10` out of a password: the difficulty, fixed, and
+// the least. Words are parted by commas, semicolons or blanks; other words mean
+// nothing.
+func wishes(password []byte) (difficulty, least float64) {
+	const most = 256
+	if len(password) > most {
+		return 0, 0
+	}
+	for _, word := range strings.FieldsFunc(string(password), func(r rune) bool { return r == ',' || r == ';' || r == ' ' }) {
+		key, number, _ := strings.Cut(word, "=")
+		f, ok := decimal([]byte(number))
+		if !ok || !(f > 0) {
+			continue
+		}
+		switch strings.ToLower(key) {
+		case "d", "diff":
+			difficulty = f
+		case "md", "mindiff":
+			least = f
+		}
+	}
+	return difficulty, least
+}

@@ -1,0 +1,444 @@
+package stratum_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"purepool/pool/chain"
+	"purepool/pool/job"
+	"purepool/pool/vardiff"
+	"purepool/stratum"
+)
+
+func TestMain(m *testing.M) {
+	if child := os.Getenv("STRATUM_TEST_CHILD"); child != "" {
+		runChild(child)
+		return
+	}
+	goleak.VerifyTestMain(m,
+		// A pool of goroutines that gnet's imports start and that nothing can stop.
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+	)
+}
+
+// address is a sound address of BiblePay's test networks.
+const address = "yhVPf12UvK8zYgZwS6kLsPmtccHUQiD3Q9"
+
+// patience bounds every wait for something that must happen.
+const patience = 20 * time.Second
+
+// jobs is a source of jobs that a test turns by hand.
+type jobs struct {
+	mu      sync.Mutex
+	seq     uint64
+	current *job.Job
+	tell    func(*job.Job)
+}
+
+func (j *jobs) Watch(tell func(*job.Job)) func() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tell = tell
+	if j.current != nil {
+		tell(j.current)
+	}
+	return func() {
+		j.mu.Lock()
+		j.tell = nil
+		j.mu.Unlock()
+	}
+}
+
+// next issues a job; change may alter it first.
+func (j *jobs) next(clean bool, change func(*job.Job)) *job.Job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seq++
+	made := sampleJob(j.seq, clean)
+	if change != nil {
+		change(made)
+	}
+	j.current = made
+	if j.tell != nil {
+		j.tell(made)
+	}
+	return made
+}
+
+func (j *jobs) missing() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tell(nil)
+}
+
+// sampleJob is sound, and no hash meets its own target.
+func sampleJob(seq uint64, clean bool) *job.Job {
+	now := time.Now()
+	return &job.Job{
+		Network: "regtest", Seq: seq, Algorithm: "sha256d", Height: int32(100 + seq), Version: 0x20000000,
+		Prev: chain.DoubleSHA256([]byte{byte(seq)}), Bits: 0x03000001, Time: uint32(now.Unix()), MinTime: uint32(now.Unix() - 3600),
+		Coinbase1: []byte("a coinbase begins here, with some sixty bytes of what is usual"), Coinbase2: []byte(" and ends here, after the outputs of everybody who is paid"),
+		Extranonce2Size: 4, Branches: []chain.Hash{chain.DoubleSHA256([]byte("a")), chain.DoubleSHA256([]byte("b"))}, Clean: clean,
+		IssuedAt: job.MomentOf(now),
+	}
+}
+
+// sink keeps shares in memory.
+type sink struct {
+	mu     sync.Mutex
+	shares []job.Share
+	wins   []job.Share
+	fail   atomic.Bool
+	block  chan struct{} // when set, Put waits for it to close
+	puts   atomic.Int64
+	count  atomic.Int64
+	forget bool
+}
+
+var errSink = errors.New("the sink was told to fail")
+
+func (s *sink) Put(ctx context.Context, shares []job.Share) error {
+	s.puts.Add(1)
+	if s.block != nil {
+		select {
+		case <-s.block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if s.fail.Load() {
+		return errSink
+	}
+	s.count.Add(int64(len(shares)))
+	if !s.forget {
+		s.mu.Lock()
+		s.shares = append(s.shares, shares...)
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+func (s *sink) Win(_ context.Context, share job.Share) error {
+	s.mu.Lock()
+	s.wins = append(s.wins, share)
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *sink) all() []job.Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]job.Share(nil), s.shares...)
+}
+
+func (s *sink) allWins() []job.Share {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]job.Share(nil), s.wins...)
+}
+
+// door lets everybody in, under a number of his own, unless admit says otherwise.
+type door struct {
+	mu    sync.Mutex
+	known map[string]int64
+	seen  []stratum.Arrival
+	admit func(context.Context, stratum.Arrival) error
+}
+
+func (d *door) Admit(ctx context.Context, a stratum.Arrival) (stratum.Admission, error) {
+	if d.admit != nil {
+		if err := d.admit(ctx, a); err != nil {
+			return stratum.Admission{}, err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil {
+		d.known = make(map[string]int64)
+	}
+	if len(d.seen) < 1000 {
+		d.seen = append(d.seen, a)
+	}
+	name := a.Address + "/" + a.Worker
+	if d.known[name] == 0 {
+		d.known[name] = int64(len(d.known) + 1)
+	}
+	return stratum.Admission{Worker: d.known[name]}, nil
+}
+
+// pond is a running server with one template port, called "t".
+type pond struct {
+	*stratum.Server
+	jobs *jobs
+	sink *sink
+	door *door
+	cfg  stratum.Config
+	stop func() error
+	errs logCounter
+}
+
+// logCounter is a log that only counts what is serious.
+type logCounter struct{ n atomic.Int64 }
+
+func (l *logCounter) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
+
+func (l *logCounter) Handle(_ context.Context, r slog.Record) error {
+	l.n.Add(1)
+	fmt.Fprintln(os.Stderr, r.Message, func() (out []string) {
+		r.Attrs(func(a slog.Attr) bool { out = append(out, a.String()); return true })
+		return out
+	}())
+	return nil
+}
+func (l *logCounter) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logCounter) WithGroup(string) slog.Handler      { return l }
+
+// open starts a server at a difficulty that (nearly) every hash meets.
+func open(t testing.TB, change func(*stratum.Config)) *pond {
+	t.Helper()
+	p := &pond{jobs: new(jobs), sink: new(sink), door: new(door)}
+	p.jobs.next(true, nil)
+	p.cfg = stratum.Config{
+		Frontend: 7, Desk: nil, DrainTime: time.Millisecond, Logger: slog.New(&p.errs),
+		Networks: []stratum.Network{{
+			Name: "regtest", Chain: chain.BiblePayRegtest(), Algorithm: "sha256d", Jobs: p.jobs, Sink: p.sink, Door: p.door,
+		}},
+		Ports: []stratum.Port{{
+			Name: "t", Address: "127.0.0.1:0", Network: "regtest", Dialect: stratum.Template,
+			StartDifficulty: 1e-12, Vardiff: vardiff.Config{Min: 1e-12, Max: 1e9, Interval: 10 * time.Second},
+		}},
+		Limits: stratum.Limits{PerIPRate: 1e6, PerIP: 1e6, AcceptRate: 1e6},
+	}
+	if change != nil {
+		change(&p.cfg)
+	}
+	srv, err := stratum.New(p.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Server = srv
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Run(ctx) }()
+	p.stop = sync.OnceValue(func() error {
+		cancel()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(patience):
+			return errors.New("the server does not stop")
+		}
+	})
+	t.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// client is a miner's connection, driven by a test.
+type client struct {
+	t testing.TB
+	net.Conn
+	r      *bufio.Reader
+	nextID int
+	// Filled in by read:
+	extranonce1 string
+	difficulty  float64
+	notify      []json.RawMessage
+	notified    int
+}
+
+func (p *pond) dial(t testing.TB) *client { return p.dialPort(t, "t") }
+
+func (p *pond) dialPort(t testing.TB, port string) *client {
+	t.Helper()
+	conn, err := net.Dial("tcp", p.Addr(port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrap(t, conn)
+}
+
+func wrap(t testing.TB, conn net.Conn) *client {
+	c := &client{t: t, Conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}
+	t.Cleanup(func() { _ = conn.Close() })
+	return c
+}
+
+func (c *client) send(format string, args ...any) {
+	c.t.Helper()
+	if _, err := fmt.Fprintf(c, format+"\n", args...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// reply is a line from the server.
+type reply struct {
+	ID     json.RawMessage   `json:"id"`
+	Method string            `json:"method"`
+	Params []json.RawMessage `json:"params"`
+	Result json.RawMessage   `json:"result"`
+	Error  json.RawMessage   `json:"error"`
+	line   string
+}
+
+// code returns the error's number; 0: none.
+func (r *reply) code() (n int) {
+	var parts []json.RawMessage
+	if json.Unmarshal(r.Error, &parts) == nil && len(parts) == 3 {
+		_ = json.Unmarshal(parts[0], &n)
+	}
+	return n
+}
+
+// read returns the next line, whatever it is, and notes what it says.
+func (c *client) read() (*reply, error) {
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	line, err := c.r.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	r := &reply{line: line}
+	if err := json.Unmarshal([]byte(line), r); err != nil {
+		return nil, fmt.Errorf("%q: %w", line, err)
+	}
+	switch r.Method {
+	case "mining.set_difficulty":
+		_ = json.Unmarshal(r.Params[0], &c.difficulty)
+	case "mining.notify":
+		c.notify = r.Params
+		c.notified++
+	case "mining.set_extranonce":
+		_ = json.Unmarshal(r.Params[0], &c.extranonce1)
+	}
+	return r, nil
+}
+
+// answer returns the next line that answers something.
+func (c *client) answer() *reply {
+	c.t.Helper()
+	for {
+		r, err := c.read()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if r.Method == "" {
+			return r
+		}
+	}
+}
+
+// await reads until a method has come.
+func (c *client) await(method string) *reply {
+	c.t.Helper()
+	for {
+		r, err := c.read()
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %v", method, err)
+		}
+		if r.Method == method {
+			return r
+		}
+	}
+}
+
+// ask sends a request and returns its answer.
+func (c *client) ask(method, params string) *reply {
+	c.t.Helper()
+	c.nextID++
+	c.send(`{"id":%d,"method":%q,"params":%s}`, c.nextID, method, params)
+	r := c.answer()
+	if string(r.ID) != fmt.Sprint(c.nextID) {
+		c.t.Fatalf("asked as %d, answered %s", c.nextID, r.line)
+	}
+	return r
+}
+
+// login subscribes, authorizes and waits for a job.
+func (c *client) login(worker string) *client {
+	c.t.Helper()
+	c.subscribe()
+	if r := c.ask("mining.authorize", fmt.Sprintf(`[%q,"x"]`, worker)); string(r.Result) != "true" {
+		c.t.Fatalf("authorize: %s", r.line)
+	}
+	c.await("mining.notify")
+	return c
+}
+
+func (c *client) subscribe() {
+	c.t.Helper()
+	r := c.ask("mining.subscribe", `["test/1.0"]`)
+	var parts []json.RawMessage
+	if err := json.Unmarshal(r.Result, &parts); err != nil || len(parts) != 3 {
+		c.t.Fatalf("subscribe: %s", r.line)
+	}
+	_ = json.Unmarshal(parts[1], &c.extranonce1)
+}
+
+func (c *client) jobID() string {
+	var id string
+	_ = json.Unmarshal(c.notify[0], &id)
+	return id
+}
+
+func (c *client) ntime() string {
+	var s string
+	_ = json.Unmarshal(c.notify[7], &s)
+	return s
+}
+
+// submit hands in nonce n of the current job.
+func (c *client) submit(worker string, n uint32) *reply {
+	c.t.Helper()
+	return c.ask("mining.submit", c.submitParams(worker, n))
+}
+
+func (c *client) submitParams(worker string, n uint32) string {
+	return fmt.Sprintf(`[%q,%q,"00000001",%q,"%08x"]`, worker, c.jobID(), c.ntime(), n)
+}
+
+// closed waits for the end of the connection and returns what came before it.
+func (c *client) closed() string {
+	c.t.Helper()
+	var all strings.Builder
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	for {
+		line, err := c.r.ReadString('\n')
+		all.WriteString(line)
+		if err != nil {
+			var slow net.Error
+			if errors.As(err, &slow) && slow.Timeout() {
+				c.t.Fatal("the connection stays open")
+			}
+			return all.String()
+		}
+	}
+}
+
+// eventually waits for something that must become true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package stratum
+
+import "time"
+
+// vardiffSweep is how often a silent miner is looked at.
+const vardiffSweep = 5
+
+// sweep looks at a session once a second.
+func (l *loop) sweep(s *session) {
+	now := s.now()
+	limits := &l.srv.cfg.Limits
+	idle := limits.IdleTimeout
+	if s.port.Dialect == Classic {
+		idle *= 12 // a classic miner speaks only when it has something
+	}
+	switch {
+	case s.worker == nil && since(s.opened, now) > limits.AuthTimeout:
+		s.close(ClosedAuthTimeout)
+	case s.partial != nil && !s.has(suspended) && since(s.lineSince, now) > limits.LineTimeout:
+		s.close(ClosedLineTimeout)
+	case since(s.seen, now) > idle:
+		s.close(ClosedIdle)
+	case s.from.banned(now):
+		s.close(ClosedBanned)
+	case s.port.Dialect == Classic:
+		s.refreshWork()
+	case s.vary.sent != 0 && !s.has(fixed) && (uint32(s.at)+seconds(now))%vardiffSweep == 0:
+		d, changed := s.port.control.Sweep(&s.vary.State, now)
+		s.retarget(d, changed, &l.out)
+	}
+}
+
+// drainSteps is into how many steps the closing of all connections is divided.
+const drainSteps = 50
+
+// drain closes the loop's connections over the given time, those that wait for
+// no answer first.
+func (l *loop) drain(over time.Duration, to DrainTarget) {
+	done := make(chan struct{})
+	for step := range drainSteps {
+		err := l.run(func() {
+			n := (len(l.sessions) + drainSteps - step - 1) / (drainSteps - step)
+			last := step == drainSteps-1
+			for i := len(l.sessions) - 1; i >= 0 && n > 0; i-- {
+				if i < len(l.sessions) && (last || l.sessions[i].head == nil) {
+					l.visit(l.sessions[i], func(s *session) { s.bye(to) })
+					n--
+				}
+			}
+			done <- struct{}{}
+		})
+		if err != nil {
+			return
+		}
+		<-done
+		if over > 0 {
+			time.Sleep(over / drainSteps)
+		}
+	}
+}
+
+// bye sends a miner elsewhere and closes.
+func (s *session) bye(to DrainTarget) {
+	if s.has(subscribed) && s.port.Dialect == Template {
+		s.loop.out = appendReconnect(s.loop.out, to, 1)
+	}
+	s.fail(ClosedDraining)
+}

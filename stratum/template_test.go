@@ -1,0 +1,545 @@
+package stratum_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"purepool/pool"
+	"purepool/pool/job"
+	"purepool/stratum"
+)
+
+const rig = address + ".rig1"
+
+func TestMinerSubscribesAuthorizesAndIsPaidForAShare(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	if r := c.submit(rig, 1); string(r.Result) != "true" || string(r.Error) != "null" {
+		t.Fatal(r.line)
+	}
+	shares := p.sink.all()
+	if len(shares) != 1 {
+		t.Fatalf("%d shares stored", len(shares))
+	}
+	s := shares[0]
+	if s.Job != 1 || s.Worker != 1 || s.Found.Nonce != 1 || hex.EncodeToString(s.Found.Extranonce1[:]) != c.extranonce1 ||
+		s.Found.Extranonce1.Frontend() != 7 || s.Target != job.BitsOf("sha256d", c.difficulty) {
+		t.Errorf("%+v", s)
+	}
+	var a job.Assembler
+	if a.Proof(p.jobs.current, &s.Found) != s.Proof {
+		t.Error("the stored share does not give its proof again")
+	}
+}
+
+func TestSubscribeAndAuthorizeComeInEitherOrderAndAgain(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t)
+	if r := c.ask("mining.authorize", `["`+rig+`","x"]`); string(r.Result) != "true" {
+		t.Fatal(r.line)
+	}
+	c.subscribe()
+	c.await("mining.notify")
+	first := c.extranonce1
+	for n := range uint32(5) { // a miner that subscribes after every submit
+		if r := c.submit(rig, n); string(r.Result) != "true" {
+			t.Fatal(r.line)
+		}
+		c.subscribe()
+		if c.extranonce1 != first {
+			t.Fatalf("extranonce1 has changed to %s", c.extranonce1)
+		}
+		if r := c.ask("mining.authorize", `["`+rig+`","x"]`); string(r.Result) != "true" {
+			t.Fatal(r.line)
+		}
+	}
+}
+
+func TestExtranoncesDifferBetweenSessions(t *testing.T) {
+	p := open(t, nil)
+	seen := map[string]bool{}
+	for range 50 {
+		c := p.dial(t)
+		c.subscribe()
+		if seen[c.extranonce1] || len(c.extranonce1) != 16 {
+			t.Fatalf("%s", c.extranonce1)
+		}
+		seen[c.extranonce1] = true
+	}
+}
+
+func TestEveryMethodOfTheProtocolIsAnswered(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	for _, ask := range []struct{ method, params, want string }{
+		{"mining.extranonce.subscribe", `[]`, "true"},
+		{
+			"mining.configure", `[["version-rolling","minimum-difficulty","subscribe-extranonce","x"],{"version-rolling.mask":"1fffe000","minimum-difficulty.value":0.5}]`,
+			`{"version-rolling":false,"minimum-difficulty":true,"subscribe-extranonce":true,"x":false}`,
+		},
+		{"mining.suggest_difficulty", `[1024]`, "true"},
+		{"mining.suggest_difficulty", `["1024.5"]`, "true"},
+		{"mining.suggest_target", `["00000000ffff0000000000000000000000000000000000000000000000000000"]`, "true"},
+		{"mining.multi_version", `[1]`, "true"},
+		{"mining.get_transactions", `["10"]`, "[]"},
+		{"mining.ping", `[]`, `"pong"`},
+	} {
+		if r := c.ask(ask.method, ask.params); string(r.Result) != ask.want {
+			t.Errorf("%s: %s", ask.method, r.line)
+		}
+	}
+	for _, bad := range []struct{ method, params string }{
+		{"mining.suggest_difficulty", `["x"]`},
+		{"mining.suggest_difficulty", `[-1]`},
+		{"mining.suggest_difficulty", `[]`},
+		{"mining.suggest_target", `["zz"]`},
+		{"eth_submitWork", `[]`},
+		{"readytomine2", `{}`},
+		{"", `[]`},
+	} {
+		if r := c.ask(bad.method, bad.params); r.code() != 20 {
+			t.Errorf("%s: %s", bad.method, r.line)
+		}
+	}
+	if r := c.submit(rig, 1); string(r.Result) != "true" {
+		t.Errorf("the session does not go on: %s", r.line)
+	}
+}
+
+func TestIDsOfAnyJSONTypeComeBackAsSent(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t)
+	for _, id := range []string{`1`, `-1.5e3`, `"a b"`, `"\u00e9\""`, `null`, `true`, `[1,"x"]`, `{"a":{"b":1}}`, `18446744073709551616`, `"` + strings.Repeat("x", 200) + `"`} {
+		c.send(`{"id":%s,"method":"mining.ping"}`, id)
+		if r := c.answer(); string(r.ID) != id {
+			t.Errorf("%s came back as %s", id, r.ID)
+		}
+		c.send(`{"method":"mining.authorize","params":["%s","x"],"id":%s}`, rig, id)
+		if r := c.answer(); string(r.ID) != id {
+			t.Errorf("%s came back as %s from authorize", id, r.ID)
+		}
+	}
+	c.send(`{"method":"mining.ping"}`)
+	if r := c.answer(); string(r.ID) != "null" || string(r.Result) != `"pong"` {
+		t.Error(r.line)
+	}
+}
+
+func TestSharesAreRefusedWithTheProtocolsNumbers(t *testing.T) {
+	p := open(t, nil)
+	stranger := p.dial(t)
+	if r := stranger.ask("mining.submit", `["`+rig+`","10","00000001","5f5e1000","00000001"]`); r.code() != 25 {
+		t.Errorf("before subscribing: %s", r.line)
+	}
+	stranger.subscribe()
+	if r := stranger.ask("mining.submit", `["`+rig+`","10","00000001","5f5e1000","00000001"]`); r.code() != 24 {
+		t.Errorf("before authorizing: %s", r.line)
+	}
+	c := p.dial(t).login(rig)
+	job, ntime := c.jobID(), c.ntime()
+	params := func(worker, job, nonce2, ntime, nonce string) string {
+		return fmt.Sprintf(`[%q,%q,%q,%q,%q]`, worker, job, nonce2, ntime, nonce)
+	}
+	for name, ask := range map[string]struct {
+		params string
+		code   int
+	}{
+		"another worker":        {params(address+".other", job, "00000001", ntime, "00000001"), 24},
+		"no such job":           {params(rig, "fff0", "00000001", ntime, "00000001"), 21},
+		"a job's number in red": {params(rig, "xyz", "00000001", ntime, "00000001"), 21},
+		"an epoch never sent":   {params(rig, "1f", "00000001", ntime, "00000001"), 21},
+		"extranonce2 too long":  {params(rig, job, "0000000100", ntime, "00000001"), 20},
+		"extranonce2 too short": {params(rig, job, "000001", ntime, "00000001"), 20},
+		"no hex":                {params(rig, job, "0000000g", ntime, "00000001"), 20},
+		"time long ago":         {params(rig, job, "00000001", "5f5e1000", "00000001"), 20},
+		"time far ahead":        {params(rig, job, "00000001", "ffffffff", "00000001"), 20},
+		"nonce too long":        {params(rig, job, "00000001", ntime, "000000001"), 20},
+		"too few":               {`["` + rig + `"]`, 20},
+		"none":                  {`[]`, 20},
+		"an object":             {`{"a":1}`, 20},
+		"numbers":               {`[1,2,3,4,5]`, 20},
+		"version bits":          {fmt.Sprintf(`[%q,%q,"00000001",%q,"00000001","00002000"]`, rig, job, ntime), 20},
+	} {
+		if r := c.ask("mining.submit", ask.params); r.code() != ask.code {
+			t.Errorf("%s: %s", name, r.line)
+		}
+	}
+	if r := c.submit(rig, 1); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	upper := strings.ToUpper(c.submitParams(rig, 1))
+	upper = strings.Replace(upper, strings.ToUpper(rig), rig, 1)
+	if r := c.ask("mining.submit", upper); r.code() != 22 {
+		t.Errorf("the same share in upper case: %s", r.line)
+	}
+	if r := c.ask("mining.submit", strings.Replace(c.submitParams(rig, 0xab), "000000ab", "AB", 1)); string(r.Result) != "true" {
+		t.Errorf("a nonce in upper case without its zeros: %s", r.line)
+	}
+	if n := len(p.sink.all()); n != 2 {
+		t.Errorf("%d shares stored", n)
+	}
+}
+
+func TestLowDifficultyShareIsRefusedAndNotStored(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.Ports[0].StartDifficulty = 1e6 })
+	c := p.dial(t).login(rig)
+	if r := c.submit(rig, 1); r.code() != 23 {
+		t.Error(r.line)
+	}
+	if n := len(p.sink.all()); n != 0 {
+		t.Errorf("%d shares stored", n)
+	}
+}
+
+func TestOldJobsStayOpenUntilACleanOne(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	old := c.submitParams(rig, 1)
+	p.jobs.next(false, nil)
+	c.await("mining.notify")
+	if r := c.ask("mining.submit", old); string(r.Result) != "true" {
+		t.Errorf("a job replaced, but not by a clean one: %s", r.line)
+	}
+	p.jobs.next(true, nil)
+	if r := c.await("mining.notify"); string(r.Params[8]) != "true" {
+		t.Error("the clean job is not announced as such")
+	}
+	if r := c.ask("mining.submit", strings.Replace(old, "00000001\"]", "00000002\"]", 1)); r.code() != 21 {
+		t.Errorf("a job that is stale: %s", r.line)
+	}
+}
+
+func TestStaleShareThatMakesABlockIsStillHandedOver(t *testing.T) {
+	p := open(t, nil)
+	p.jobs.next(true, func(j *job.Job) { j.Bits = 0x2100ffff })
+	c := p.dial(t).login(rig)
+	old := c.submitParams(rig, 1)
+	p.jobs.next(true, nil)
+	c.await("mining.notify")
+	if r := c.ask("mining.submit", old); r.code() != 21 {
+		t.Error(r.line)
+	}
+	eventually(t, "the late block is handed over", func() bool { return len(p.sink.allWins()) == 1 })
+	if w := p.sink.allWins()[0]; !w.Stale || w.Job != 2 {
+		t.Errorf("%+v", w)
+	}
+	if n := len(p.sink.all()); n != 0 {
+		t.Errorf("%d shares stored", n)
+	}
+}
+
+func TestShareThatMakesABlockGoesBothRoads(t *testing.T) {
+	p := open(t, nil)
+	p.jobs.next(true, func(j *job.Job) { j.Bits = 0x2100ffff })
+	c := p.dial(t).login(rig)
+	if r := c.submit(rig, 1); string(r.Result) != "true" {
+		t.Fatal(r.line)
+	}
+	eventually(t, "the block is handed over", func() bool { return len(p.sink.allWins()) == 1 })
+	if n := len(p.sink.all()); n != 1 {
+		t.Errorf("%d shares stored", n)
+	}
+}
+
+func TestShareThatCouldNotBeStoredMayBeSentAgain(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	p.sink.fail.Store(true)
+	if r := c.submit(rig, 1); r.code() != 20 {
+		t.Fatal(r.line)
+	}
+	p.sink.fail.Store(false)
+	if r := c.submit(rig, 1); string(r.Result) != "true" {
+		t.Fatal(r.line)
+	}
+}
+
+func TestWrongAddressIsRefusedAtTheDoorWithAReason(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t)
+	for _, worker := range []string{"", "x", address[:33] + "z.rig", "B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTH.rig", "." + address} {
+		r := c.ask("mining.authorize", fmt.Sprintf(`[%q,"x"]`, worker))
+		if r.code() != 24 || len(r.Error) < 20 {
+			t.Errorf("%q: %s", worker, r.line)
+		}
+	}
+	if r := c.ask("mining.authorize", `[]`); r.code() != 24 {
+		t.Error(r.line)
+	}
+	if len(p.door.seen) != 0 {
+		t.Error("the door was asked")
+	}
+}
+
+func TestDoorsRefusalReachesTheMinerAndItsFaultsDoNot(t *testing.T) {
+	p := open(t, nil)
+	p.door.admit = func(_ context.Context, a stratum.Arrival) error {
+		if a.Worker == "bad" {
+			return &pool.Refusal{Kind: pool.KindMinerDisabled, Text: "Miner " + address + " is disabled"}
+		}
+		return errors.New("secret inner life")
+	}
+	c := p.dial(t)
+	if r := c.ask("mining.authorize", `["`+address+`/bad","x"]`); r.code() != 24 || !strings.Contains(r.line, "is disabled") {
+		t.Error(r.line)
+	}
+	if r := c.ask("mining.authorize", `["`+address+`/good","x"]`); r.code() != 20 || strings.Contains(r.line, "secret") {
+		t.Error(r.line)
+	}
+	if r := c.ask("mining.ping", `[]`); string(r.Result) != `"pong"` {
+		t.Error(r.line)
+	}
+}
+
+func TestWorkersAreNamedWithADotOrASlash(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t)
+	c.subscribe()
+	for _, name := range []string{address, address + ".a.b", address + "/c"} {
+		if r := c.ask("mining.authorize", fmt.Sprintf(`[%q,"x"]`, name)); string(r.Result) != "true" {
+			t.Fatal(r.line)
+		}
+	}
+	var got []string
+	for _, a := range p.door.seen {
+		if a.Address != address || a.Network != "regtest" || a.Agent != "test/1.0" || !a.RemoteIP.IsLoopback() {
+			t.Errorf("%+v", a)
+		}
+		got = append(got, a.Worker)
+	}
+	if !slices.Equal(got, []string{"", "a.b", "c"}) {
+		t.Errorf("%q", got)
+	}
+	// All of them may hand in shares on the one connection.
+	for i, name := range []string{address, address + ".a.b", address + "/c"} {
+		if r := c.submit(name, uint32(i)); string(r.Result) != "true" {
+			t.Errorf("%s: %s", name, r.line)
+		}
+	}
+	if s := p.sink.all(); len(s) != 3 || s[0].Worker == s[1].Worker {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestPasswordAndSuggestionsSetTheDifficulty(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.Ports[0].Vardiff.Max = 1e6 })
+	for name, try := range map[string]struct {
+		suggest, password string
+		want              float64
+	}{
+		"nothing":            {"", "x", 1e-12},
+		"d=":                 {"", "d=1000", 1000},
+		"D= among others":    {"", "x;D=2.5,foo", 2.5},
+		"d= above ceiling":   {"", "d=1e30", 1e6},
+		"md=":                {"", "md=64", 64},
+		"md= below d=":       {"", "d=100,md=64", 100},
+		"nonsense":           {"", "d=abc,md=-1", 1e-12},
+		"suggested":          {"512", "x", 512},
+		"d= beats suggested": {"512", "d=3", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := p.dial(t)
+			if try.suggest != "" {
+				c.ask("mining.suggest_difficulty", "["+try.suggest+"]")
+			}
+			c.subscribe()
+			c.ask("mining.authorize", fmt.Sprintf(`[%q,%q]`, address+"."+strings.ReplaceAll(name, " ", ""), try.password))
+			c.await("mining.notify")
+			if c.difficulty != try.want {
+				t.Errorf("difficulty %g", c.difficulty)
+			}
+		})
+	}
+}
+
+func TestVersionRollingWhereTheChainAllowsIt(t *testing.T) {
+	p := open(t, nil)
+	p.jobs.next(true, func(j *job.Job) { j.VersionMask = 0x1fffe000 })
+	c := p.dial(t)
+	r := c.ask("mining.configure", `[["version-rolling"],{"version-rolling.mask":"00fff000","version-rolling.min-bit-count":2}]`)
+	if string(r.Result) != `{"version-rolling":true,"version-rolling.mask":"00ffe000"}` {
+		t.Fatal(r.line)
+	}
+	c.login(rig)
+	submit := func(bits string) *reply {
+		return c.ask("mining.submit", strings.TrimSuffix(c.submitParams(rig, 1), "]")+`,"`+bits+`"]`)
+	}
+	if r := submit("00002000"); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	if r := submit("00000001"); r.code() != 20 {
+		t.Errorf("a bit outside the mask: %s", r.line)
+	}
+	p.jobs.next(false, func(j *job.Job) { j.VersionMask = 0x00f00000 })
+	if r := c.await("mining.set_version_mask"); string(r.Params[0]) != `"00f00000"` {
+		t.Error(r.line)
+	}
+}
+
+func TestExtranonce2SizeMayChangeForWhoCanBeTold(t *testing.T) {
+	p := open(t, nil)
+	able, unable := p.dial(t).login(rig), p.dial(t).login(rig)
+	able.ask("mining.extranonce.subscribe", "[]")
+	p.jobs.next(true, func(j *job.Job) { j.Extranonce2Size = 8 })
+	if r := able.await("mining.set_extranonce"); string(r.Params[1]) != "8" {
+		t.Error(r.line)
+	}
+	able.await("mining.notify")
+	if r := able.ask("mining.submit", strings.Replace(able.submitParams(rig, 1), `"00000001"`, `"0000000000000001"`, 1)); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	unable.closed()
+}
+
+func TestFastMinerGetsAHigherDifficultyAndNoShareOfItsIsLow(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.Ports[0].StartDifficulty = 1e-10 })
+	c := p.dial(t).login(rig)
+	for n := range uint32(13) {
+		if r := c.submit(rig, n); string(r.Result) != "true" {
+			t.Fatal(r.line)
+		}
+	}
+	before := c.jobID()
+	c.await("mining.notify")
+	if c.difficulty <= 1e-10 || c.jobID() == before || string(c.notify[8]) != "true" {
+		t.Errorf("difficulty %g, job %s", c.difficulty, c.jobID())
+	}
+	// A share made for the job as it was sent before is judged by what it asked.
+	r := c.ask("mining.submit", fmt.Sprintf(`[%q,%q,"00000001",%q,"000000ff"]`, rig, before, c.ntime()))
+	if string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	shares := p.sink.all()
+	if last := shares[len(shares)-1]; last.Target != shares[0].Target {
+		t.Errorf("target %08x, was made for %08x", last.Target, shares[0].Target)
+	}
+}
+
+func TestDifficultyIsRememberedOverReconnects(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.Ports[0].StartDifficulty = 1e-10 })
+	c := p.dial(t).login(rig)
+	for n := range uint32(13) {
+		c.submit(rig, n)
+	}
+	c.await("mining.notify")
+	_ = c.Close()
+	eventually(t, "the difficulty is remembered", func() bool {
+		again := p.dial(t).login(rig)
+		defer again.Close()
+		return again.difficulty == c.difficulty
+	})
+	if other := p.dial(t).login(address + ".other"); other.difficulty != 1e-10 {
+		t.Errorf("another worker starts at %g", other.difficulty)
+	}
+}
+
+func TestNotifyCarriesTheJobInStratumsEncodings(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	j := p.jobs.current
+	texts := make([]string, 8)
+	for i, at := range []int{0, 1, 2, 3, 5, 6, 7} {
+		_ = json.Unmarshal(c.notify[at], &texts[i])
+	}
+	words, err := hex.DecodeString(texts[1])
+	if err != nil || len(words) != 32 {
+		t.Fatal(texts[1])
+	}
+	for i := 0; i < 32; i += 4 {
+		slices.Reverse(words[i : i+4])
+	}
+	if string(words) != string(j.Prev[:]) {
+		t.Errorf("prevhash %s", texts[1])
+	}
+	if texts[2] != hex.EncodeToString(j.Coinbase1) || texts[3] != hex.EncodeToString(j.Coinbase2) ||
+		texts[4] != fmt.Sprintf("%08x", j.Version) || texts[5] != fmt.Sprintf("%08x", j.Bits) || texts[6] != fmt.Sprintf("%08x", j.Time) {
+		t.Errorf("%s", c.notify)
+	}
+	var branches []string
+	_ = json.Unmarshal(c.notify[4], &branches)
+	if len(branches) != 2 || branches[0] != hex.EncodeToString(j.Branches[0][:]) {
+		t.Errorf("%s", branches)
+	}
+}
+
+func TestWithoutAJobNewMinersAreNotLetInAndOldOnesStay(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	p.jobs.missing()
+	p.dial(t).closed()
+	if r := c.submit(rig, 1); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	p.jobs.next(true, nil)
+	c.await("mining.notify")
+	p.dial(t).login(rig)
+}
+
+func TestShowMessageReachesEveryMiner(t *testing.T) {
+	p := open(t, nil)
+	var all []*client
+	for range 5 {
+		all = append(all, p.dial(t).login(rig))
+	}
+	p.ShowMessage("regtest", `back at "noon"`)
+	for _, c := range all {
+		if r := c.await("client.show_message"); string(r.Params[0]) != `"back at \"noon\""` {
+			t.Error(r.line)
+		}
+	}
+}
+
+func TestDrainSendsMinersAwayAndStoresWhatIsUnderWay(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.DrainTo = stratum.DrainTarget{Host: "other.example", Port: 3333} })
+	p.sink.block = make(chan struct{})
+	c := p.dial(t).login(rig)
+	c.send(`{"id":9,"method":"mining.submit","params":%s}`, c.submitParams(rig, 1))
+	eventually(t, "the share is under way", func() bool { return p.sink.puts.Load() == 1 })
+	ended := make(chan error, 1)
+	go func() { ended <- p.stop() }()
+	if last := c.closed(); !strings.Contains(last, `"client.reconnect","params":["other.example",3333,1]`) {
+		t.Errorf("%q", last)
+	}
+	close(p.sink.block)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.sink.all()); n != 1 {
+		t.Errorf("%d shares stored", n)
+	}
+}
+
+func TestAnswersLeaveInTheOrderOfTheirRequests(t *testing.T) {
+	p := open(t, nil)
+	p.sink.block = make(chan struct{})
+	c := p.dial(t).login(rig)
+	var text strings.Builder
+	for i := range 20 {
+		switch i % 4 {
+		case 0, 1:
+			fmt.Fprintf(&text, `{"id":%d,"method":"mining.submit","params":%s}`+"\n", i, c.submitParams(rig, uint32(i)))
+		case 2:
+			fmt.Fprintf(&text, `{"id":%d,"method":"mining.ping"}`+"\n", i)
+		case 3:
+			fmt.Fprintf(&text, `{"id":%d,"method":"unknown"}`+"\n", i)
+		}
+	}
+	if _, err := c.Write([]byte(text.String())); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first share is under way", func() bool { return p.sink.puts.Load() > 0 })
+	time.Sleep(20 * time.Millisecond) // an answer that overtook would have come by now
+	close(p.sink.block)
+	for i := range 20 {
+		if r := c.answer(); string(r.ID) != fmt.Sprint(i) {
+			t.Fatalf("answer %d is %s", i, r.line)
+		}
+	}
+}
