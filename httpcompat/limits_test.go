@@ -183,7 +183,7 @@ func TestSlowSenderIsClosed(t *testing.T) {
 
 // A large head gets the time it needs at the least rate, a small one does not.
 func TestTimeForTheHeadGrowsWithItsBytes(t *testing.T) {
-	s := start(t, httpcompat.Config{Limits: httpcompat.Limits{HeadTimeout: 50 * time.Millisecond, MinRate: 1 << 20}}, solutionDesk())
+	s := start(t, httpcompat.Config{Limits: httpcompat.Limits{HeadTimeout: 50 * time.Millisecond, MinRate: 128 << 10}}, solutionDesk())
 	c := s.dial(t)
 	request := solutionOf(2 << 20)
 	for i := 0; i < len(request); i += 256 << 10 {
@@ -308,8 +308,8 @@ func TestNewConnectionsAreBoundedPerAddressAndTime(t *testing.T) {
 const childVariable = "PUREPOOL_HTTPCOMPAT_CHILD"
 
 // serveAsChild is the other process of TestEmfileDoesNotStopAccepting: a server
-// with few file descriptors, which writes its address and stops at the end of its
-// input.
+// with few file descriptors, which writes its address, then that it has none left,
+// and stops at the end of its input.
 func serveAsChild() {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 40, Max: 40}); err != nil {
 		panic(err)
@@ -317,8 +317,9 @@ func serveAsChild() {
 	t := new(testing.T)
 	s := start(t, httpcompat.Config{}, instantDesk())
 	fmt.Println(s.addr)
+	eventually(t, "it cannot accept", func() bool { return s.metric(t, "purepool_http_accept_errors_total") > 0 })
+	fmt.Println("full")
 	io.Copy(io.Discard, os.Stdin)
-	fmt.Printf("errors %v\n", s.metric(t, "purepool_http_accept_errors_total") > 0)
 	s.stop()
 }
 
@@ -353,7 +354,9 @@ func TestEmfileDoesNotStopAccepting(t *testing.T) {
 	// The last one waits for a descriptor, which the first ones give back.
 	last := s.dial(t)
 	io.WriteString(last, workRequest)
-	time.Sleep(100 * time.Millisecond) // the server must hit the limit meanwhile; too short would only weaken the test
+	if line, err := lines.ReadString('\n'); line != "full\n" {
+		t.Fatalf("%q, %v: it never ran out of descriptors", line, err)
+	}
 	for _, c := range conns {
 		c.Close()
 	}
@@ -362,9 +365,5 @@ func TestEmfileDoesNotStopAccepting(t *testing.T) {
 	}
 	if _, body := s.ask(t, workRequest); body != grantBody {
 		t.Error(body)
-	}
-	stdin.Close()
-	if verdict, _ := lines.ReadString('\n'); verdict != "errors true\n" {
-		t.Errorf("%q: it never ran out of descriptors", verdict)
 	}
 }

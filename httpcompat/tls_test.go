@@ -110,7 +110,7 @@ func TestPlainRequestOnTheTLSPortHarmsNobody(t *testing.T) {
 }
 
 func TestHandshakesAreBoundedInTimeAndNumber(t *testing.T) {
-	s := startTLS(t, newCertificate(t, "one").files(t), httpcompat.Limits{HandshakeTimeout: 200 * time.Millisecond, MaxHandshakes: 2})
+	s := startTLS(t, newCertificate(t, "one").files(t), httpcompat.Limits{HandshakeTimeout: time.Second, MaxHandshakes: 2})
 	s.dial(t)
 	s.dial(t)
 	eventually(t, "two are open", func() bool { return s.metric(t, "purepool_http_connections_open") == 2 })
