@@ -61,7 +61,7 @@ A role stops in good order on SIGTERM or Ctrl-C; a second one kills it.`
 
 // app is what every command gets.
 type app struct {
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // one app is one call of run
 	env    []string
 	stdout io.Writer
 	stderr io.Writer

@@ -43,12 +43,16 @@ func Rules() []Rule {
 	const wire = "a wire knows the front desk and nothing behind it: what faces the internet has nothing to steal"
 	return []Rule{
 		{Of: "httpcompat/...", May: []string{"pool"}, Why: wire},
-		{Of: "stratum/...", May: []string{"pool"}, Why: wire},
+		// Template work is built from jobs, whose formats a wire must write.
+		{Of: "stratum/...", May: []string{"pool", "pool/chain", "pool/job", "pool/pow", "pool/solution", "pool/vardiff"}, Why: wire},
 		{Of: "pool/chain/...", May: []string{}, Never: effects, Pure: true, Why: "the chain's formats are pure: no I/O, no clock, no goroutines"},
 		{Of: "pool/pow/...", May: []string{"pool/chain"}, Never: effects, Pure: true, Why: "proofs and targets are pure: no I/O, no clock, no goroutines"},
 		{Of: "pool/solution/...", May: []string{"pool/chain", "pool/pow"}, Pure: true, Why: "a parser of what the internet sends knows nobody"},
+		{Of: "pool/job/...", May: []string{"pool/chain", "pool/pow"}, Why: "a job is what is handed out and judged, whoever hands it out"},
+		{Of: "pool/vardiff/...", May: []string{}, Why: "counting shares needs nobody"},
+		{Of: "pool/settle/scheme/...", May: []string{}, Never: effects, Pure: true, Why: "a scheme is a pure function from weights to satoshis"},
 		{
-			Of: "pool", May: []string{"ledger", "pool/chain", "pool/pow", "pool/queue", "pool/solution"},
+			Of: "pool", May: []string{"ledger", "pool/chain", "pool/job", "pool/pow", "pool/queue", "pool/solution"},
 			Why: "the front desk knows its store and the queue, not who judges, not the daemon",
 		},
 		{Of: "pool/queue/...", May: []string{}, Why: "the queue carries shares and has no opinion about them"},

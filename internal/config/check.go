@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lib/pq"
@@ -350,9 +351,9 @@ func (l *loader) checkListeners() {
 		}
 		host, port, err := net.SplitHostPort(at.address)
 		if err == nil {
-			_, err = net.LookupPort("tcp", port)
+			_, err = strconv.ParseUint(port, 10, 16)
 		}
-		if err != nil || port == "" {
+		if err != nil {
 			l.fault(at.key, `%q is no address and port, like "127.0.0.1:8080", "[::]:443" or ":80"`, clip(at.address))
 			continue
 		}

@@ -109,7 +109,7 @@ retry_max = "1s"
 keep_shares = "20d"
 
 [network.main]
-mode = "clasic"
+mode = "classick"
 fee_percent = 2.5
 hash_target = "00ff"
 
@@ -131,7 +131,7 @@ listen = ":1"
 		`f:16: frontend.http[1].tls: needs a certificate: cert_file and key_file, or acme_hosts, in [frontend.tls]`,
 		`f:18: backend.keep_work: 16d is shorter than keep_shares, 20d: a share's work must outlive it`,
 		`f:19: backend.retry_min: 1m is longer than retry_max, 1s`,
-		`f:24: network.main.mode: "clasic" is none of classic and template, did you mean "classic"?`,
+		`f:24: network.main.mode: "classick" is none of classic and template, did you mean "classic"?`,
 		`f:25: network.main.fee_percent: wants a percentage in quotes, like "2.5", this is the number 2.5`,
 		`f:26: network.main.hash_target: a target is 64 hex digits, this has 4 characters`,
 		`f:28: network.Main: a name is lower-case letters and digits, at most 16`,

@@ -88,7 +88,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = s.server.Close()
 	}
-	<-ended
+	_ = <-ended // http.ErrServerClosed
 	return err
 }
 

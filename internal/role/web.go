@@ -55,7 +55,7 @@ func (p *process) web(ctx context.Context) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = server.Close()
 		}
-		<-ended
+		_ = <-ended // http.ErrServerClosed
 		return err
 	})
 	return nil
