@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/hashicorp/golang-lru/v2/expirable"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
@@ -89,7 +88,7 @@ type Desk struct {
 	queue    Queue
 	metrics  *deskMetrics
 
-	workers  *expirable.LRU[workerKey, ledger.Worker]
+	workers  *lru.Cache[workerKey, knownWorker]
 	arriving singleflight.Group // one get-or-create per worker at a time
 	works    *lru.Cache[uuid.UUID, issuedWork]
 	proofs   *lru.Cache[proofKey, struct{}]
@@ -114,6 +113,12 @@ type proofKey struct {
 	proof   [32]byte
 }
 
+// knownWorker is a worker and the moment at which the ledger last spoke of it.
+type knownWorker struct {
+	ledger.Worker
+	checkedAt time.Time
+}
+
 // issuedWork is work and the moment at which the ledger last spoke of it.
 type issuedWork struct {
 	ledger.IssuedWork
@@ -133,8 +138,9 @@ func NewDesk(cfg Config, store Store, q Queue) (*Desk, error) {
 		d.networks[n.Name] = n
 	}
 	d.metrics = newDeskMetrics(cfg.Registerer)
-	d.workers = expirable.NewLRU[workerKey, ledger.Worker](maxWorkersCached, nil, cfg.StateTTL)
-	d.works, _ = lru.New[uuid.UUID, issuedWork](maxWorksCached) // fails for a size below 1 only
+	// lru.New fails for a size below 1 only.
+	d.workers, _ = lru.New[workerKey, knownWorker](maxWorkersCached)
+	d.works, _ = lru.New[uuid.UUID, issuedWork](maxWorksCached)
 	d.proofs, _ = lru.New[proofKey, struct{}](maxProofsCached)
 
 	ctx, stop := context.WithCancel(context.Background())
@@ -218,8 +224,8 @@ func (d *Desk) requestWork(ctx context.Context, r WorkRequest) (WorkGrant, error
 
 func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (ledger.Worker, error) {
 	key := workerKey{n.ID, id.Address, id.Worker}
-	if w, ok := d.workers.Get(key); ok {
-		return w, nil
+	if w, ok := d.workers.Get(key); ok && d.cfg.Now().Sub(w.checkedAt) < d.cfg.StateTTL {
+		return w.Worker, nil
 	}
 	flight := n.Name + "/" + id.Address + "/" + id.Worker
 	result, err, _ := d.arriving.Do(flight, func() (any, error) {
@@ -228,7 +234,7 @@ func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (ledger.Work
 		defer cancel()
 		w, err := d.store.EnsureWorker(ctx, n.ID, id.Address, id.Worker, id.Email)
 		if err == nil {
-			d.workers.Add(key, w)
+			d.workers.Add(key, knownWorker{w, d.cfg.Now()})
 		}
 		return w, err
 	})

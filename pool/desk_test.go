@@ -256,7 +256,6 @@ func TestDisablingAMinerTakesEffectWithinAMinute(t *testing.T) {
 		must(t, err)
 		must(t, f.backend.SetMinerEnabled(t.Context(), found[0].ID, enabled, ledger.Reason{Who: "test", Why: "test"}))
 		f.pass(31 * time.Second)
-		f.workers.Purge() // its entries age by the real clock
 	}
 	setEnabled(false)
 	_, err := f.RequestWork(t.Context(), WorkRequest{Network: "main", Miner: Field{someAddress, true}})
@@ -278,8 +277,6 @@ func TestRemovedWorkerIsMadeAgain(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), "DELETE FROM purepool."+table)
 		must(t, err)
 	}
-	f.pass(time.Minute)
-	f.workers.Purge()
 	f.grant(t, someAddress+"/rig1")
 }
 

@@ -186,14 +186,14 @@ func (d *amqpDriver) provision(ctx context.Context, networks []string) error {
 		return err
 	}
 	for _, n := range networks {
-		if err := d.declareQueue(amqpQueue(n), SharesTopic(n), amqpSharesExchange); err != nil {
+		if err := d.declareQueue(amqpQueue(n), SharesTopic(n), amqpSharesExchange, d.cfg.MaxBytes); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 	}
-	return d.declareQueue(amqpDeadLetterQueue, "", amqpDeadLetterExchange)
+	return d.declareQueue(amqpDeadLetterQueue, "", amqpDeadLetterExchange, maxDeadLetterBytes)
 }
 
 func (d *amqpDriver) declareExchange(name, kind string) error {
@@ -210,7 +210,7 @@ func (d *amqpDriver) declareExchange(name, kind string) error {
 
 // declareQueue makes a queue and binds it. RabbitMQ does not change the limits
 // of a queue that exists: it keeps its own, with a warning here.
-func (d *amqpDriver) declareQueue(name, key, exchange string) error {
+func (d *amqpDriver) declareQueue(name, key, exchange string, maxBytes int64) error {
 	ch, err := d.channel()
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func (d *amqpDriver) declareQueue(name, key, exchange string) error {
 	_, err = ch.QueueDeclare(name, true, false, false, false, amqp.Table{
 		amqp.QueueTypeArg: amqp.QueueTypeQuorum,
 		// Both are needed: the default at the bound is to drop the oldest.
-		amqp.QueueMaxLenBytesArg: d.cfg.MaxBytes,
+		amqp.QueueMaxLenBytesArg: maxBytes,
 		amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
 	})
 	var refused *amqp.Error

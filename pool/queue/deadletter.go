@@ -31,9 +31,12 @@ type DeadLetter struct {
 }
 
 const (
-	maxReason         = 4 << 10
-	deadLetterTimeout = 5 * time.Second
-	letterVersion     = 1
+	maxReason = 4 << 10
+	// maxDeadLetterBytes bounds all letters of a broker. At the bound new ones are
+	// refused, and what they are about keeps coming back.
+	maxDeadLetterBytes = 1 << 30
+	deadLetterTimeout  = 5 * time.Second
+	letterVersion      = 1
 )
 
 // wireLetter is a dead letter as it is stored: CBOR, as the envelopes are. The

@@ -322,7 +322,11 @@ func (l *lane) finish(b *batch, err error) {
 func (l *lane) drain(ctx context.Context) {
 	retry := backoff{min: 100 * time.Millisecond, max: 2 * time.Second}
 	for ctx.Err() == nil {
-		envelope, frames, err := l.spool.peek(l.p.cfg.EnvelopeBytes, l.p.cfg.EnvelopeShares)
+		maxBytes, maxShares := l.p.cfg.EnvelopeBytes, l.p.cfg.EnvelopeShares
+		if retry.attempt > 0 {
+			maxBytes, maxShares = 0, 1 // a broker that is nearly full may still take a small one
+		}
+		envelope, frames, err := l.spool.peek(maxBytes, maxShares)
 		if err == nil && frames == 0 {
 			l.wake() // back to the direct way
 			select {

@@ -226,7 +226,7 @@ func (d *natsDriver) provision(ctx context.Context, networks []string) error {
 		Retention:  jetstream.LimitsPolicy,
 		Storage:    jetstream.FileStorage,
 		Discard:    jetstream.DiscardNew,
-		MaxBytes:   d.cfg.MaxBytes,
+		MaxBytes:   min(d.cfg.MaxBytes, maxDeadLetterBytes),
 		MaxMsgSize: MaxMessageBytes,
 		Replicas:   d.cfg.Replicas,
 	})

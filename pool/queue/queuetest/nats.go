@@ -23,7 +23,7 @@ type NATS struct {
 type NATSOption struct {
 	// TLSCert and TLSKey are PEM files; the server then wants TLS.
 	TLSCert, TLSKey string
-	// MaxFileStore is JetStream's bound, such as "64MB"; 8 GB by default.
+	// MaxFileStore is JetStream's bound, such as "64MB"; 64 GB by default.
 	MaxFileStore string
 }
 
@@ -62,7 +62,7 @@ func (n *NATS) configure(opt NATSOption) error {
 // WriteConfig writes deploy/nats, with settings for this server, into its folder.
 func (n *NATS) WriteConfig(opt NATSOption) error {
 	if opt.MaxFileStore == "" {
-		opt.MaxFileStore = "8GB"
+		opt.MaxFileStore = "64GB"
 	}
 	settings := fmt.Sprintf(`
 PUREPOOL_SERVER_NAME: "test"
