@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"purepool/internal/serve"
 	"purepool/pool/queue"
 )
 
@@ -36,6 +37,7 @@ type DeadLetters interface {
 const (
 	socketName = "control.sock"
 	timeout    = time.Minute
+	drainFor   = 5 * time.Second
 	// maxAnswer bounds what a client reads.
 	maxAnswer = 256 << 20
 )
@@ -75,21 +77,7 @@ func Listen(folder string, letters DeadLetters, log *slog.Logger) (*Server, erro
 
 // Run answers until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- s.server.Serve(s.listener) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	err := s.server.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.server.Close()
-	}
-	_ = <-ended // http.ErrServerClosed
-	return err
+	return serve.HTTP(ctx, s.server, s.listener, drainFor)
 }
 
 // socketPath returns a path of the socket that is short enough for a socket's

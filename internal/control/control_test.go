@@ -15,8 +15,8 @@ import (
 	"purepool/pool/queue"
 )
 
-// serve opens an embedded broker in the folder and its control socket.
-func serve(t *testing.T, folder string) (*queue.Broker, *Client) {
+// listen opens an embedded broker in the folder and its control socket.
+func listen(t *testing.T, folder string) (*queue.Broker, *Client) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	broker, err := queue.Open(t.Context(), queue.Config{URL: "embedded:" + folder, Logger: log})
@@ -61,7 +61,7 @@ func add(t *testing.T, broker *queue.Broker, share *queue.Share) uuid.UUID {
 
 func TestDeadLettersOfARunningProcessCanBeSeenReplayedAndDiscarded(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "queue")
-	broker, client := serve(t, folder)
+	broker, client := listen(t, folder)
 	share := &queue.Share{ID: uuid.Must(uuid.NewV7()), Frontend: "f1", Solution: []byte("1,2,3")}
 	first, second := add(t, broker, share), add(t, broker, nil)
 
@@ -98,7 +98,7 @@ func TestSocketWorksHoweverDeepItsFolderLies(t *testing.T) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, client := serve(t, folder)
+	_, client := listen(t, folder)
 	if _, err := client.List(t.Context(), "", 0); err != nil {
 		t.Error(err)
 	}
@@ -106,7 +106,7 @@ func TestSocketWorksHoweverDeepItsFolderLies(t *testing.T) {
 
 func TestOnlyTheOwnerMayOpenTheSocket(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "queue")
-	serve(t, folder)
+	listen(t, folder)
 	info, err := os.Stat(filepath.Join(folder, socketName))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
@@ -128,7 +128,7 @@ func TestSocketOfAKilledProcessIsReplaced(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, socketName), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, client := serve(t, folder)
+	_, client := listen(t, folder)
 	if _, err := client.List(t.Context(), "", 0); err != nil {
 		t.Error(err)
 	}

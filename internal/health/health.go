@@ -6,7 +6,6 @@ package health
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"purepool/internal/serve"
 )
 
 const (
@@ -166,21 +167,10 @@ func (s *Server) Run(ctx context.Context) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(s.listener) }()
-	select {
-	case err := <-ended:
+	if err := serve.HTTP(ctx, server, s.listener, drainFor); err != nil {
 		return fmt.Errorf("health listener: %w", err)
-	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
-	defer cancel()
-	err := server.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = server.Close()
-	}
-	_ = <-ended // http.ErrServerClosed
-	return err
+	return nil
 }
 
 // Handler serves the three pages.

@@ -2,12 +2,13 @@ package role
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
+
+	"purepool/internal/serve"
 )
 
 const notBuiltYet = `<!doctype html>
@@ -41,22 +42,6 @@ func (p *process) web(ctx context.Context) error {
 		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	p.stack.run("web", func(ctx context.Context) error {
-		ended := make(chan error, 1)
-		go func() { ended <- server.Serve(listener) }()
-		select {
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-		}
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		err := server.Shutdown(drain)
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = server.Close()
-		}
-		_ = <-ended // http.ErrServerClosed
-		return err
-	})
+	p.stack.run("web", func(ctx context.Context) error { return serve.HTTP(ctx, server, listener, 5*time.Second) })
 	return nil
 }
