@@ -159,8 +159,8 @@ func (l *loader) checkFrontend() {
 	if f.MaxConnectionsPerIP > f.MaxConnections && l.given("frontend.max_connections_per_ip") {
 		l.fault("frontend.max_connections_per_ip", "%d is more than max_connections, which is %d", f.MaxConnectionsPerIP, f.MaxConnections)
 	}
-	// A value of full length is held twice for a moment, with the other headers.
-	if least := 2 * (f.MaxHeaderBytes + 64<<10); f.MemoryBudget < least {
+	// A value of full length is held up to three times for a moment, with the other headers.
+	if least := 3 * (f.MaxHeaderBytes + 64<<10); f.MemoryBudget < least {
 		l.fault("frontend.memory_budget", "%v is less than one request of max_header_bytes needs, %v", f.MemoryBudget, least)
 	}
 	secure := false

@@ -249,7 +249,7 @@ func TestContradictionsAreNamed(t *testing.T) {
 		"same listener":        {"[[frontend.http]]\nlisten=':80'\n[[frontend.http]]\nlisten=':80'", RoleAny, `f:4: frontend.http[1].listen: :80 is taken by frontend.http[0].listen`},
 		"half a certificate":   {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'", RoleAny, `f:4: frontend.tls: cert_file and key_file go together`},
 		"files and ACME":       {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'\nkey_file='k'\nacme_hosts=['h']", RoleAny, `f:7: frontend.tls.acme_hosts: certificate files and ACME are both given, only one can be meant`},
-		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one request of max_header_bytes needs, 65664KiB`},
+		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one request of max_header_bytes needs, 98496KiB`},
 		"template":             {"[network.main]\nmode='template'\nhash_target='" + target + "'", RoleAny, `f:3: network.main.hash_target: is for classic networks, and this one has mode = "template"`},
 	} {
 		t.Run(name, func(t *testing.T) {
