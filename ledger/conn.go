@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,8 @@ type conn struct {
 	db   *sqlx.DB
 	opts Options
 	now  func() time.Time // for tests
+
+	insertWorksStmt statement
 }
 
 func open(dsn, application string, opts Options) (*conn, error) {
@@ -112,6 +115,28 @@ func (c *conn) Networks(ctx context.Context) (map[string]int16, error) {
 		networks[r.Name] = r.ID
 	}
 	return networks, nil
+}
+
+// statement is a statement that is worth preparing: parsed and planned once a
+// connection instead of once a call. Safe for concurrent use.
+type statement struct {
+	mu   sync.Mutex
+	stmt *sql.Stmt
+}
+
+// prepared returns the prepared statement, made with the first call that finds
+// the database there.
+func (s *statement) prepared(ctx context.Context, db *sqlx.DB, query string) (*sql.Stmt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stmt == nil {
+		stmt, err := db.PrepareContext(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		s.stmt = stmt
+	}
+	return s.stmt, nil
 }
 
 // bound limits a call's time.

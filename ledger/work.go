@@ -148,7 +148,11 @@ func (c *conn) insertWorks(ctx context.Context, works []Work) error {
 		threads[i], systems[i] = freeText(w.ThreadID, MaxThreadID), freeText(w.OS, MaxOS)
 		agents[i], ips[i] = freeText(w.Agent, MaxAgent), ipText(w.RemoteIP)
 	}
-	_, err := c.db.ExecContext(ctx, insertWorksSQL, pq.Array(ids), pq.Array(issued), pq.Array(workers), pq.Array(networks),
+	stmt, err := c.insertWorksStmt.prepared(ctx, c.db, insertWorksSQL)
+	if err != nil {
+		return wrap(ctx, "prepare to insert works", err)
+	}
+	_, err = stmt.ExecContext(ctx, pq.Array(ids), pq.Array(issued), pq.Array(workers), pq.Array(networks),
 		pq.Array(targets), pq.Array(threads), pq.Array(systems), pq.Array(agents), pq.Array(ips))
 	return wrap(ctx, "insert works", err)
 }
