@@ -79,6 +79,12 @@ func (j *jobs) next(clean bool, change func(*job.Job)) *job.Job {
 	return made
 }
 
+func (j *jobs) now() *job.Job {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.current
+}
+
 func (j *jobs) missing() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -103,7 +109,7 @@ type sink struct {
 	shares []job.Share
 	wins   []job.Share
 	fail   atomic.Bool
-	block  chan struct{} // when set, Put waits for it to close
+	block  atomic.Pointer[chan struct{}] // when set, Put waits for it to close
 	puts   atomic.Int64
 	count  atomic.Int64
 	forget bool
@@ -113,9 +119,9 @@ var errSink = errors.New("the sink was told to fail")
 
 func (s *sink) Put(ctx context.Context, shares []job.Share) error {
 	s.puts.Add(1)
-	if s.block != nil {
+	if block := s.block.Load(); block != nil {
 		select {
-		case <-s.block:
+		case <-*block:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -130,6 +136,13 @@ func (s *sink) Put(ctx context.Context, shares []job.Share) error {
 		s.mu.Unlock()
 	}
 	return nil
+}
+
+// hold makes Put wait until release is called.
+func (s *sink) hold() (release func()) {
+	block := make(chan struct{})
+	s.block.Store(&block)
+	return func() { close(block) }
 }
 
 func (s *sink) Win(_ context.Context, share job.Share) error {
@@ -160,8 +173,11 @@ type door struct {
 }
 
 func (d *door) Admit(ctx context.Context, a stratum.Arrival) (stratum.Admission, error) {
-	if d.admit != nil {
-		if err := d.admit(ctx, a); err != nil {
+	d.mu.Lock()
+	admit := d.admit
+	d.mu.Unlock()
+	if admit != nil {
+		if err := admit(ctx, a); err != nil {
 			return stratum.Admission{}, err
 		}
 	}
@@ -178,6 +194,19 @@ func (d *door) Admit(ctx context.Context, a stratum.Arrival) (stratum.Admission,
 		d.known[name] = int64(len(d.known) + 1)
 	}
 	return stratum.Admission{Worker: d.known[name]}, nil
+}
+
+// decide sets what the door says from now on.
+func (d *door) decide(admit func(context.Context, stratum.Arrival) error) {
+	d.mu.Lock()
+	d.admit = admit
+	d.mu.Unlock()
+}
+
+func (d *door) arrivals() []stratum.Arrival {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]stratum.Arrival(nil), d.seen...)
 }
 
 // pond is a running server with one template port, called "t".

@@ -75,7 +75,7 @@ func (l *loop) newOp(s *session, kind opKind) *op {
 	if o == nil {
 		o = new(op)
 	} else {
-		l.free, l.freeOps = o.next, l.freeOps-1
+		l.free, l.freeOps, o.next = o.next, l.freeOps-1, nil
 	}
 	o.s, o.kind = s, kind
 	return o

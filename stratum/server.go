@@ -328,3 +328,6 @@ func asRefusal(err error) (*pool.Refusal, bool) {
 	var refusal *pool.Refusal
 	return refusal, errors.As(err, &refusal)
 }
+
+// MemoryLeft returns what is left of Limits.MemoryBytes.
+func (srv *Server) MemoryLeft() int64 { return srv.memory.left.Load() }

@@ -34,7 +34,7 @@ func TestMinerSubscribesAuthorizesAndIsPaidForAShare(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	var a job.Assembler
-	if a.Proof(p.jobs.current, &s.Found) != s.Proof {
+	if a.Proof(p.jobs.now(), &s.Found) != s.Proof {
 		t.Error("the stored share does not give its proof again")
 	}
 }
@@ -273,19 +273,19 @@ func TestWrongAddressIsRefusedAtTheDoorWithAReason(t *testing.T) {
 	if r := c.ask("mining.authorize", `[]`); r.code() != 24 {
 		t.Error(r.line)
 	}
-	if len(p.door.seen) != 0 {
+	if len(p.door.arrivals()) != 0 {
 		t.Error("the door was asked")
 	}
 }
 
 func TestDoorsRefusalReachesTheMinerAndItsFaultsDoNot(t *testing.T) {
 	p := open(t, nil)
-	p.door.admit = func(_ context.Context, a stratum.Arrival) error {
+	p.door.decide(func(_ context.Context, a stratum.Arrival) error {
 		if a.Worker == "bad" {
 			return &pool.Refusal{Kind: pool.KindMinerDisabled, Text: "Miner " + address + " is disabled"}
 		}
 		return errors.New("secret inner life")
-	}
+	})
 	c := p.dial(t)
 	if r := c.ask("mining.authorize", `["`+address+`/bad","x"]`); r.code() != 24 || !strings.Contains(r.line, "is disabled") {
 		t.Error(r.line)
@@ -308,7 +308,7 @@ func TestWorkersAreNamedWithADotOrASlash(t *testing.T) {
 		}
 	}
 	var got []string
-	for _, a := range p.door.seen {
+	for _, a := range p.door.arrivals() {
 		if a.Address != address || a.Network != "regtest" || a.Agent != "test/1.0" || !a.RemoteIP.IsLoopback() {
 			t.Errorf("%+v", a)
 		}
@@ -443,7 +443,7 @@ func TestDifficultyIsRememberedOverReconnects(t *testing.T) {
 func TestNotifyCarriesTheJobInStratumsEncodings(t *testing.T) {
 	p := open(t, nil)
 	c := p.dial(t).login(rig)
-	j := p.jobs.current
+	j := p.jobs.now()
 	texts := make([]string, 8)
 	for i, at := range []int{0, 1, 2, 3, 5, 6, 7} {
 		_ = json.Unmarshal(c.notify[at], &texts[i])
@@ -498,7 +498,7 @@ func TestShowMessageReachesEveryMiner(t *testing.T) {
 
 func TestDrainSendsMinersAwayAndStoresWhatIsUnderWay(t *testing.T) {
 	p := open(t, func(c *stratum.Config) { c.DrainTo = stratum.DrainTarget{Host: "other.example", Port: 3333} })
-	p.sink.block = make(chan struct{})
+	release := p.sink.hold()
 	c := p.dial(t).login(rig)
 	c.send(`{"id":9,"method":"mining.submit","params":%s}`, c.submitParams(rig, 1))
 	eventually(t, "the share is under way", func() bool { return p.sink.puts.Load() == 1 })
@@ -507,7 +507,7 @@ func TestDrainSendsMinersAwayAndStoresWhatIsUnderWay(t *testing.T) {
 	if last := c.closed(); !strings.Contains(last, `"client.reconnect","params":["other.example",3333,1]`) {
 		t.Errorf("%q", last)
 	}
-	close(p.sink.block)
+	release()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +518,7 @@ func TestDrainSendsMinersAwayAndStoresWhatIsUnderWay(t *testing.T) {
 
 func TestAnswersLeaveInTheOrderOfTheirRequests(t *testing.T) {
 	p := open(t, nil)
-	p.sink.block = make(chan struct{})
+	release := p.sink.hold()
 	c := p.dial(t).login(rig)
 	var text strings.Builder
 	for i := range 20 {
@@ -536,7 +536,7 @@ func TestAnswersLeaveInTheOrderOfTheirRequests(t *testing.T) {
 	}
 	eventually(t, "the first share is under way", func() bool { return p.sink.puts.Load() > 0 })
 	time.Sleep(20 * time.Millisecond) // an answer that overtook would have come by now
-	close(p.sink.block)
+	release()
 	for i := range 20 {
 		if r := c.answer(); string(r.ID) != fmt.Sprint(i) {
 			t.Fatalf("answer %d is %s", i, r.line)
