@@ -22,9 +22,12 @@ import (
 // end; its subscriber handles one message at a time and gives one that does not
 // unmarshal back in a hot loop.
 //
-// Each network has a durable quorum queue, whose leader and majority have fsynced a
-// message when it is confirmed, bounded in bytes; at the bound new messages
-// are refused. Dead letters have one more.
+// Each network has a durable queue, bounded in bytes; at the bound new messages
+// are refused. Dead letters have one more. With one replica it is a classic
+// queue: RabbitMQ 3.10 has fsynced a persistent message when it confirms it (seen with
+// strace on 3.10.8), and a quorum queue of one node can stay without a leader
+// after the node was killed (rabbitmq-server issue 10070; here in every trial).
+// With more replicas it is a quorum queue, of which a majority has fsynced.
 //
 // Publishing has a connection of its own: RabbitMQ stops reading from
 // connections that publish when it runs out of memory or disk, and
@@ -208,23 +211,27 @@ func (d *amqpDriver) declareExchange(name, kind string) error {
 	return nil
 }
 
-// declareQueue makes a queue and binds it. RabbitMQ does not change the limits
-// of a queue that exists: it keeps its own, with a warning here.
+// declareQueue makes a queue and binds it. RabbitMQ does not change the type and
+// limits of a queue that exists: it keeps its own, with a warning here.
 func (d *amqpDriver) declareQueue(name, key, exchange string, maxBytes int64) error {
 	ch, err := d.channel()
 	if err != nil {
 		return err
 	}
 	defer func() { ch.Close() }()
+	kind := amqp.QueueTypeClassic
+	if d.cfg.Replicas > 1 {
+		kind = amqp.QueueTypeQuorum
+	}
 	_, err = ch.QueueDeclare(name, true, false, false, false, amqp.Table{
-		amqp.QueueTypeArg: amqp.QueueTypeQuorum,
+		amqp.QueueTypeArg: kind,
 		// Both are needed: the default at the bound is to drop the oldest.
 		amqp.QueueMaxLenBytesArg: maxBytes,
 		amqp.QueueOverflowArg:    amqp.QueueOverflowRejectPublish,
 	})
 	var refused *amqp.Error
 	if errors.As(err, &refused) && refused.Code == amqp.PreconditionFailed {
-		d.log.Warn("amqp: the queue exists with other limits and keeps them", slog.String("queue", name), slog.Any("error", err))
+		d.log.Warn("amqp: the queue exists with another type or other limits and keeps them", slog.String("queue", name), slog.Any("error", err))
 		if ch, err = d.channel(); err != nil {
 			return err
 		}

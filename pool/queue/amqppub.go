@@ -35,7 +35,7 @@ type amqpChannel struct {
 	returned map[string]string // message id: why it came back
 }
 
-// Publish returns when a majority of the queue's nodes has the messages on disk.
+// Publish returns when the queue has the messages on disk.
 func (p *amqpConfirm) Publish(topic string, messages ...*message.Message) error {
 	word, _, _ := strings.Cut(topic, ".")
 	for _, m := range messages {

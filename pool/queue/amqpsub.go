@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	lru "github.com/hashicorp/golang-lru/v2"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -51,10 +52,11 @@ func (s *amqpSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 
 // amqpConsuming is one stretch of receiving, from a channel's opening to its end.
 type amqpConsuming struct {
-	s     *amqpSubscriber
-	out   chan<- *message.Message
-	slots chan struct{}  // InFlight of them
-	all   sync.WaitGroup // messages that have not been answered
+	s       *amqpSubscriber
+	out     chan<- *message.Message
+	slots   chan struct{}           // InFlight of them
+	all     sync.WaitGroup          // messages that have not been answered
+	refused *lru.Cache[string, int] // how often this subscription gave messages back, by id
 }
 
 func (s *amqpSubscriber) run(ctx context.Context, queue string, out chan<- *message.Message) {
@@ -67,10 +69,14 @@ func (s *amqpSubscriber) run(ctx context.Context, queue string, out chan<- *mess
 		case <-ctx.Done():
 		}
 	})
-	c := &amqpConsuming{s: s, out: out, slots: make(chan struct{}, s.cfg.InFlight)}
+	refused, err := lru.New[string, int](1024)
+	if err != nil {
+		panic(err) // the size is positive
+	}
+	c := &amqpConsuming{s: s, out: out, slots: make(chan struct{}, s.cfg.InFlight), refused: refused}
 	retry := backoff{min: 100 * time.Millisecond, max: 2 * time.Second}
 	for ctx.Err() == nil {
-		err := c.receive(ctx, queue, retry.reset)
+		err = c.receive(ctx, queue, retry.reset)
 		if ctx.Err() == nil {
 			if retry.attempt == 0 {
 				s.d.log.Warn("amqp: cannot receive, trying on", slog.String("queue", queue), slog.Any("error", err))
@@ -121,16 +127,20 @@ func (c *amqpConsuming) receive(ctx context.Context, queue string, began func())
 	}
 }
 
-// attempt counts deliveries from 1: quorum queues count those before.
-func attempt(m *amqp.Delivery) int {
-	switch n := m.Headers["x-delivery-count"].(type) {
-	case int64:
-		return int(min(n, 1<<30)) + 1
-	case int32:
-		return int(n) + 1
-	default:
-		return 1
+// attempt counts deliveries from 1. Quorum queues tell; classic ones only tell
+// that there was one before, so that the subscription remembers its own.
+func (c *amqpConsuming) attempt(m *amqp.Delivery) int {
+	n := 1
+	if m.Redelivered {
+		n = 2
 	}
+	if count, ok := m.Headers["x-delivery-count"].(int64); ok {
+		n = int(min(count, 1<<30)) + 1
+	}
+	if own, ok := c.refused.Get(m.MessageId); ok {
+		n = max(n, own+1)
+	}
+	return n
 }
 
 // serve hands a message out when a slot is free, in order, and sees to its
@@ -142,7 +152,7 @@ func (c *amqpConsuming) serve(ctx context.Context, in *amqp.Delivery) {
 		c.answer(in.Nack(false, true))
 		return
 	}
-	n := attempt(in)
+	n := c.attempt(in)
 	m := message.NewMessage(in.MessageId, in.Body)
 	m.Metadata.Set(attemptKey, strconv.Itoa(n))
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -159,10 +169,12 @@ func (c *amqpConsuming) serve(ctx context.Context, in *amqp.Delivery) {
 	c.all.Go(func() {
 		defer cancel()
 		if c.acked(m) {
+			c.refused.Remove(in.MessageId)
 			<-c.slots
 			c.answer(in.Ack(false))
 			return
 		}
+		c.refused.Add(in.MessageId, n)
 		<-c.slots // another message may be worked on meanwhile
 		wait := time.NewTimer(c.s.cfg.delay(n))
 		defer wait.Stop()

@@ -44,8 +44,9 @@ type Config struct {
 	// default. At the bound the broker refuses new envelopes, which then go to
 	// the publisher's spool; it never drops old ones. Used by Provision.
 	MaxBytes int64
-	// Replicas is the number of JetStream servers that keep each envelope, 1 by
-	// default. RabbitMQ decides by its cluster. Used by Provision.
+	// Replicas is the number of servers of a cluster that keep each envelope, 1
+	// by default. RabbitMQ: 1 means classic queues, more quorum queues, which
+	// take as many members as the cluster's policy says. Used by Provision.
 	Replicas int
 	// AckWait is how long JetStream waits for a sign of life of a handler before
 	// it delivers the envelope again, 30 s by default. Living handlers give that

@@ -58,7 +58,8 @@ type Delivery struct {
 	Network string
 	Shares  []Share
 	// Attempt counts the deliveries of this envelope, from 1. A delivery that
-	// was lost with its process counts too.
+	// was lost with its process counts too. RabbitMQ's classic queues do not
+	// count: there it is 1 at the first time, and else what this subscription knows, at least 2.
 	Attempt int
 
 	ack, nack func()
