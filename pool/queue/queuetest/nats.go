@@ -13,7 +13,7 @@ import (
 
 // NATS is a nats-server process.
 type NATS struct {
-	Dir  string // its folder
+	Dir  string // its folder, with purepool.conf, for newer servers, and what that includes
 	port int
 	conf string
 	p    *process
@@ -21,8 +21,8 @@ type NATS struct {
 
 // NATSOption changes how a NATS server is started.
 type NATSOption struct {
-	// TLSCert and TLSKey are PEM files; the server then wants TLS.
-	TLSCert, TLSKey string
+	// Certificate makes the server want TLS.
+	Certificate Certificate
 	// MaxFileStore is JetStream's bound, such as "64MB"; 64 GB by default.
 	MaxFileStore string
 }
@@ -50,17 +50,13 @@ func StartNATS(opt NATSOption) (*NATS, error) {
 	return n, nil
 }
 
+// configure writes deploy/nats, with settings for this server, into its folder.
 func (n *NATS) configure(opt NATSOption) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
 	n.port = port
-	return n.WriteConfig(opt)
-}
-
-// WriteConfig writes deploy/nats, with settings for this server, into its folder.
-func (n *NATS) WriteConfig(opt NATSOption) error {
 	if opt.MaxFileStore == "" {
 		opt.MaxFileStore = "64GB"
 	}
@@ -70,13 +66,14 @@ PUREPOOL_LISTEN: "127.0.0.1:%d"
 PUREPOOL_STORE: %q
 PUREPOOL_MAX_FILE_STORE: %s
 `, n.port, filepath.Join(n.Dir, "store"), opt.MaxFileStore)
-	if opt.TLSCert != "" {
-		settings += fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n", opt.TLSCert, opt.TLSKey)
+	if c := opt.Certificate; c.Cert != "" {
+		settings += fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n", c.Cert, c.Key)
 	}
 	secrets := fmt.Sprintf("PUREPOOL_FRONTEND_PASSWORD: %q\nPUREPOOL_BACKEND_PASSWORD: %q\n", FrontendPassword, BackendPassword)
 	files := map[string]string{"settings.conf": settings, "secrets.conf": secrets}
 	for _, name := range []string{"purepool.conf", "purepool-2.9.conf", "accounts.conf"} {
-		text, err := deployFile("nats", name)
+		var text []byte
+		text, err = deployFile("nats", name)
 		if err != nil {
 			return err
 		}

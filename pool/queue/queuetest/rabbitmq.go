@@ -19,9 +19,11 @@ import (
 
 // RabbitMQ is a rabbitmq-server process with an epmd of its own.
 type RabbitMQ struct {
-	Dir             string // its folder
-	port, dist, reg int
-	epmd, p         *process
+	Dir string // its folder
+	// Certificate is that of the port of TLSAddr.
+	Certificate          Certificate
+	port, tls, dist, reg int
+	epmd, p              *process
 }
 
 // rabbitmqServer is started itself: the command in the path changes the user
@@ -58,7 +60,7 @@ func StartRabbitMQ() (*RabbitMQ, error) {
 }
 
 func (r *RabbitMQ) configure() error {
-	for _, p := range []*int{&r.port, &r.dist, &r.reg} {
+	for _, p := range []*int{&r.port, &r.tls, &r.dist, &r.reg} {
 		port, err := freePort()
 		if err != nil {
 			return err
@@ -82,12 +84,20 @@ func (r *RabbitMQ) configure() error {
 			return err
 		}
 	}
+	if r.Certificate, err = NewCertificate(r.Dir); err != nil {
+		return err
+	}
 	return writeFiles(r.Dir, map[string]string{
 		"definitions.json":        filled,
 		"enabled_plugins":         "[].",
 		"conf.d/10-purepool.conf": string(conf),
-		"conf.d/90-test.conf": fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nload_definitions = %s\n",
-			r.port, filepath.Join(r.Dir, "definitions.json")),
+		"conf.d/90-test.conf": fmt.Sprintf(`
+listeners.tcp.1 = 127.0.0.1:%d
+listeners.ssl.1 = 127.0.0.1:%d
+ssl_options.certfile = %s
+ssl_options.keyfile = %s
+load_definitions = %s
+`, r.port, r.tls, r.Certificate.Cert, r.Certificate.Key, filepath.Join(r.Dir, "definitions.json")),
 	})
 }
 
@@ -137,6 +147,9 @@ func (r *RabbitMQ) startEPMD() error {
 
 // Addr is the address of the server.
 func (r *RabbitMQ) Addr() string { return fmt.Sprintf("127.0.0.1:%d", r.port) }
+
+// TLSAddr is the address of the server's port for TLS.
+func (r *RabbitMQ) TLSAddr() string { return fmt.Sprintf("127.0.0.1:%d", r.tls) }
 
 func (r *RabbitMQ) url(user, password string) string {
 	return fmt.Sprintf("amqp://%s:%s@%s/purepool", user, password, r.Addr())
