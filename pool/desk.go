@@ -60,6 +60,10 @@ type Config struct {
 	StateTTL time.Duration
 	// StoreTimeout bounds one wait for the ledger (5 s).
 	StoreTimeout time.Duration
+	// WorksPerMinute is how many pieces of work a worker is given in a minute (60);
+	// after that it gets the newest again, so that nobody fills the ledger by
+	// asking. Negative is no bound. A real client asks every three minutes.
+	WorksPerMinute int
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -117,6 +121,7 @@ type proofKey struct {
 type knownWorker struct {
 	ledger.Worker
 	checkedAt time.Time
+	quota     *workQuota
 }
 
 // issuedWork is work and the moment at which the ledger last spoke of it.
@@ -160,6 +165,9 @@ func setDefaults(cfg *Config) {
 	}
 	if cfg.StoreTimeout == 0 {
 		cfg.StoreTimeout = 5 * time.Second
+	}
+	if cfg.WorksPerMinute == 0 {
+		cfg.WorksPerMinute = 60
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -222,10 +230,15 @@ func (d *Desk) requestWork(ctx context.Context, r WorkRequest) (WorkGrant, error
 	return grant, err
 }
 
-func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (ledger.Worker, error) {
+func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (knownWorker, error) {
 	key := workerKey{n.ID, id.Address, id.Worker}
-	if w, ok := d.workers.Get(key); ok && d.cfg.Now().Sub(w.checkedAt) < d.cfg.StateTTL {
-		return w.Worker, nil
+	known, ok := d.workers.Get(key)
+	if ok && d.cfg.Now().Sub(known.checkedAt) < d.cfg.StateTTL {
+		return known, nil
+	}
+	quota := known.quota
+	if quota == nil {
+		quota = &workQuota{}
 	}
 	flight := n.Name + "/" + id.Address + "/" + id.Worker
 	result, err, _ := d.arriving.Do(flight, func() (any, error) {
@@ -233,19 +246,21 @@ func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (ledger.Work
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.cfg.StoreTimeout)
 		defer cancel()
 		w, err := d.store.EnsureWorker(ctx, n.ID, id.Address, id.Worker, id.Email)
-		if err == nil {
-			d.workers.Add(key, knownWorker{w, d.cfg.Now()})
+		if err != nil {
+			return knownWorker{}, err
 		}
-		return w, err
+		known := knownWorker{w, d.cfg.Now(), quota}
+		d.workers.Add(key, known)
+		return known, nil
 	})
 	if err != nil {
-		return ledger.Worker{}, err
+		return knownWorker{}, err
 	}
-	return result.(ledger.Worker), nil
+	return result.(knownWorker), nil
 }
 
 // issue writes one piece of work down and grants it.
-func (d *Desk) issue(ctx context.Context, n *Network, w ledger.Worker, r WorkRequest) (WorkGrant, error) {
+func (d *Desk) issue(ctx context.Context, n *Network, w knownWorker, r WorkRequest) (WorkGrant, error) {
 	if !w.Miner.Enabled {
 		return WorkGrant{}, disabled(w.Miner.Address)
 	}
@@ -253,11 +268,15 @@ func (d *Desk) issue(ctx context.Context, n *Network, w ledger.Worker, r WorkReq
 	if w.Miner.HashTarget != nil {
 		target = *w.Miner.HashTarget
 	}
+	now := d.cfg.Now()
+	if grant, spent := w.quota.take(now, d.cfg.WorksPerMinute); spent && grant.HashTarget == target.String() {
+		d.metrics.reused.WithLabelValues(n.Name).Inc()
+		return grant, nil
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return WorkGrant{}, fmt.Errorf("making a work id: %w", err)
 	}
-	now := d.cfg.Now()
 	work := ledger.Work{
 		ID: id, NetworkID: n.ID, WorkerID: w.ID, HashTarget: target, IssuedAt: now,
 		ThreadID: cut(text(r.ThreadID), maxThreadID), OS: cut(text(r.OS), maxOS), Agent: cut(text(r.Agent), maxAgent),
@@ -273,10 +292,12 @@ func (d *Desk) issue(ctx context.Context, n *Network, w ledger.Worker, r WorkReq
 		},
 		known: true, checkedAt: now,
 	})
-	return WorkGrant{
+	grant := WorkGrant{
 		PoolAddress: n.PoolAddress, HashTarget: target.String(),
 		MinerGUID: w.Miner.GUID.String(), WorkID: id.String(),
-	}, nil
+	}
+	w.quota.give(grant)
+	return grant, nil
 }
 
 func (d *Desk) insertWorks(ctx context.Context, works []ledger.Work) ([]struct{}, error) {

@@ -280,6 +280,28 @@ func TestRemovedWorkerIsMadeAgain(t *testing.T) {
 	f.grant(t, someAddress+"/rig1")
 }
 
+// Hazard H14: in the original every request added a row, without a bound.
+func TestWorkerThatAsksTooOftenGetsTheSameWorkAgain(t *testing.T) {
+	f := openFront(t)
+	given := map[string]bool{}
+	for range 200 {
+		given[f.grant(t, someAddress).WorkID] = true
+	}
+	rows := func() int64 {
+		return ledgertest.Value[int64](t, f.db, `SELECT count(*) FROM work`)
+	}
+	if n := rows(); n > 120 || n < 60 || int(n) != len(given) { // at most two minutes' worth: one may have begun meanwhile
+		t.Errorf("%d rows for %d pieces of work in 200 requests", n, len(given))
+	}
+	before := rows()
+	f.grant(t, someAddress+"/other")
+	f.pass(time.Minute)
+	f.grant(t, someAddress)
+	if n := rows() - before; n != 2 {
+		t.Errorf("%d rows for another worker and another minute", n)
+	}
+}
+
 func TestTakenShareIsOnTheQueueAsItWasSent(t *testing.T) {
 	f := openFront(t)
 	g := f.grant(t, someAddress)

@@ -10,6 +10,7 @@ type deskMetrics struct {
 	requests   *prometheus.CounterVec
 	unchecked  *prometheus.CounterVec
 	unrecorded *prometheus.CounterVec
+	reused     *prometheus.CounterVec
 	groupSize  prometheus.Histogram
 }
 
@@ -27,6 +28,10 @@ func newDeskMetrics(r prometheus.Registerer) *deskMetrics {
 			Name: "purepool_desk_unrecorded_refusals_total",
 			Help: "Refused shares that could not be written down because the queue was full.",
 		}, []string{"network"}),
+		reused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purepool_desk_work_reused_total",
+			Help: "Requests for work that were answered with the worker's newest work, because it asks too often.",
+		}, []string{"network"}),
 		groupSize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "purepool_desk_work_group_size",
 			Help:    "Pieces of work written to the ledger by one INSERT.",
@@ -34,7 +39,7 @@ func newDeskMetrics(r prometheus.Registerer) *deskMetrics {
 		}),
 	}
 	if r != nil {
-		r.MustRegister(m.requests, m.unchecked, m.unrecorded, m.groupSize)
+		r.MustRegister(m.requests, m.unchecked, m.unrecorded, m.reused, m.groupSize)
 	}
 	return m
 }

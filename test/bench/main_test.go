@@ -118,7 +118,7 @@ func serveFront(ctx context.Context) error {
 		target[i] = 0xff
 	}
 	desk, err := pool.NewDesk(pool.Config{
-		Frontend: "bench", Logger: log, Registerer: registry,
+		Frontend: "bench", Logger: log, Registerer: registry, WorksPerMinute: -1, // each request its own row
 		Networks: []pool.Network{{
 			Name: "test", ID: ids["test"], Chain: chain.BiblePayTest(), PoolAddress: os.Getenv(envPool), HashTarget: target,
 		}},
