@@ -33,6 +33,8 @@ GRANT SELECT, INSERT, UPDATE ON chain_block, payout, schedule TO purepool_backen
 GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, miner_rating TO purepool_backend;
 GRANT SELECT, INSERT ON submitted_block TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
+GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
 GRANT EXECUTE ON FUNCTION
     ensure_day_partitions(date, date),
     ensure_share_partitions(smallint, integer, integer),
