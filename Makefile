@@ -52,6 +52,9 @@ test: deps-test ## Format, vet, staticcheck, and all tests on real servers
 lint: deps-lint ## golangci-lint and the shape of go.mod (its first run builds the tool: some minutes)
 	@echo '== go mod verify'
 	@$(GO) mod verify
+	# To be switched on when the set of libraries stands still:
+	# @echo '== go mod tidy'
+	# @$(GO) mod tidy -diff
 	@echo '== golangci-lint'
 	@golangci-lint run ./...
 
