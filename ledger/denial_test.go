@@ -45,6 +45,15 @@ var allowed = map[string]map[string][]string{
 		"pool_last_share":     {"SELECT"},
 		"pool_chain_block":    {"SELECT"},
 		"pool_rating":         {"SELECT"},
+		"pool_network_hour":   {"SELECT"},
+		"pool_network_day":    {"SELECT"},
+		"pool_miner_recent":   {"SELECT"},
+		"pool_network_recent": {"SELECT"},
+		"pool_round_total":    {"SELECT"},
+		"pool_round_weight":   {"SELECT"},
+		"pool_account":        {"SELECT"},
+		"pool_payout":         {"SELECT"},
+		"pool_transaction":    {"SELECT"},
 	},
 	ledger.RoleBackend: {
 		"goose_db_version": {"SELECT"},
@@ -81,6 +90,11 @@ var allowed = map[string]map[string][]string{
 		"payout":           {"SELECT", "INSERT", "UPDATE"},
 		"schedule":         {"SELECT", "INSERT", "UPDATE"},
 		"pool_last_share":  {"SELECT"},
+		"network_hour":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"network_day":      {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"miner_recent":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"network_recent":   {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"round_total":      {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	},
 }
 

@@ -35,6 +35,7 @@ GRANT SELECT, INSERT ON submitted_block TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
 GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE, DELETE ON network_hour, network_day, miner_recent, network_recent, round_total TO purepool_backend;
 GRANT EXECUTE ON FUNCTION
     ensure_day_partitions(date, date),
     ensure_share_partitions(smallint, integer, integer),
@@ -50,4 +51,6 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON
     pool_network, pool_miner, pool_worker, pool_share_minute, pool_share_hour, pool_share_day,
     pool_reject_hour, pool_network_minute, pool_block, pool_round, pool_tip, pool_balance,
-    pool_entry, pool_payment, pool_last_share, pool_chain_block, pool_rating TO purepool_web;
+    pool_entry, pool_payment, pool_last_share, pool_chain_block, pool_rating,
+    pool_network_hour, pool_network_day, pool_miner_recent, pool_network_recent, pool_round_total, pool_round_weight,
+    pool_account, pool_payout, pool_transaction TO purepool_web;

@@ -1,0 +1,146 @@
+package ledger_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"purepool/ledger"
+	"purepool/ledger/ledgertest"
+	"purepool/test/web/fixture"
+)
+
+func openWeb(t testing.TB, db *ledgertest.DB) *ledger.WebStore {
+	t.Helper()
+	store, err := ledger.OpenWeb(t.Context(), db.WebDSN(), ledger.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+func get[T any](t testing.TB) func(T, error) T {
+	return func(value T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+func TestWebReadsALivingPoolWithItsOwnRole(t *testing.T) {
+	db := ledgertest.New(t)
+	now := time.Now().UTC()
+	addresses := fixture.Living(t, db, now, fixture.Options{})
+	now = time.Now().UTC()
+	web := openWeb(t, db)
+	ctx := t.Context()
+
+	p := get[ledger.NetworkPulse](t)(web.Pulse(ctx, fixture.Main, now))
+	if p.HashesPerSecond < 1000 || p.Miners != 24 || p.Workers < 40 || p.MinersDay != 24 || p.Height != 31_179 || p.LastBlock == nil || p.LastShareAt.IsZero() {
+		t.Errorf("pulse %+v", p)
+	}
+	if effort, ok := p.Effort(); !ok || effort <= 0 {
+		t.Errorf("effort %v, %v", effort, ok)
+	}
+	if p.LastBlock.Finder == "" && p.LastBlock.Height%5 != 0 || p.LastBlock.Effort <= 0 {
+		t.Errorf("last block %+v", *p.LastBlock)
+	}
+	st := get[ledger.Statistics](t)(web.Statistics(ctx, fixture.Main, now))
+	if len(st.Days) != 7 || st.AllBlocks < 20 || st.PoolBlocks < 6 || st.MinersCredited != 24 || st.Luck <= 0 || len(st.Reasons) < 4 || st.Mined < 6*5492*fixture.Coin {
+		t.Errorf("statistics %+v", st)
+	}
+	for _, span := range []string{"day", "week", "month"} {
+		s := get[ledger.Series](t)(web.NetworkSeries(ctx, fixture.Main, span, now))
+		if len(s.Points) < 140 || s.Points[len(s.Points)-1].HashesPerSecond == 0 || s.Points[3].HashesPerSecond == 0 {
+			t.Errorf("%s: %d points", span, len(s.Points))
+		}
+	}
+	if list := get[[]ledger.RecentMiner](t)(web.Miners(ctx, fixture.Main, 10, "", 0)); len(list) != 10 || list[0].Address != addresses[0] || list[0].HashesPerSecond == 0 {
+		t.Errorf("miners %+v", list)
+	}
+	if list := get[[]ledger.Transaction](t)(web.Transactions(ctx, fixture.Main, 10, math.MaxInt64)); len(list) != 3 || list[2].State != "confirmed" || list[2].Miners != 8 {
+		t.Errorf("payments %+v", list)
+	}
+}
+
+func TestWebReadsAMiner(t *testing.T) {
+	db := ledgertest.New(t)
+	now := time.Now().UTC()
+	addresses := fixture.Living(t, db, now, fixture.Options{})
+	now = time.Now().UTC()
+	web := openWeb(t, db)
+	ctx := t.Context()
+	m := get[ledger.WebMiner](t)(web.FindMiner(ctx, fixture.Main, addresses[0]))
+	workers := get[[]ledger.WorkerFigures](t)(web.Workers(ctx, m.ID, now))
+	online := 0
+	for _, w := range workers {
+		if w.Online(now) {
+			online++
+		}
+		if w.Shares == 0 || w.RateDay == 0 {
+			t.Errorf("worker %+v", w)
+		}
+	}
+	if len(workers) != 9 || online != 8 || workers[8].Name != "old" {
+		t.Errorf("%d workers, %d online: %+v", len(workers), online, workers)
+	}
+	if money := get[ledger.Money](t)(web.Money(ctx, fixture.Main, m.ID)); money.Immature <= 0 || money.Paid <= 0 || money.LastPaymentAt.IsZero() {
+		t.Errorf("money %+v", money)
+	}
+	if list := get[[]ledger.WorkerRefusals](t)(web.MinerRefusals(ctx, m.ID, now)); len(list) < 9 {
+		t.Errorf("refusals %+v", list)
+	}
+	entries := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, math.MaxInt64))
+	if len(entries) != 20 || entries[0].Kind != "payment" || entries[1].Kind != "block" || entries[1].Height == 0 {
+		t.Errorf("entries %+v", entries)
+	}
+	next := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, entries[19].ID))
+	if len(next) == 0 || next[0].ID >= entries[19].ID {
+		t.Errorf("next page %+v", next)
+	}
+	if list := get[[]ledger.MinerPayment](t)(web.MinerPayments(ctx, m.ID, 20, math.MaxInt64)); len(list) != 1 || list[0].TxID == [32]byte{} {
+		t.Errorf("payments %+v", list)
+	}
+	if pulses := get[map[int64]ledger.MinerPulse](t)(web.MinerPulses(ctx, []int64{m.ID, 2, 77}, now)); len(pulses) != 2 || pulses[m.ID].HashesPerSecond == 0 {
+		t.Errorf("pulses %+v", pulses)
+	}
+	if days := get[[]ledger.MinerDay](t)(web.MinerDays(ctx, m.ID, now)); len(days) != 7 || days[5].Shares == 0 {
+		t.Errorf("days %+v", days)
+	}
+	for _, span := range []string{"day", "week", "month"} {
+		if s := get[ledger.Series](t)(web.MinerSeries(ctx, m.ID, span, now)); len(s.Points) < 140 {
+			t.Errorf("%s: %d points", span, len(s.Points))
+		}
+	}
+	if r := get[*ledger.Rating](t)(web.Rating(ctx, m.ID)); r != nil {
+		t.Errorf("a rating of nobody: %+v", r)
+	}
+}
+
+func TestAnUnknownMinerIsNoSuchMiner(t *testing.T) {
+	web := openWeb(t, ledgertest.New(t))
+	for _, address := range []string{"", "x", "B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTH", "\x00", "\xff", "'; DROP TABLE miner; --"} {
+		if _, err := web.FindMiner(t.Context(), fixture.Main, address); !errors.Is(err, ledger.ErrNoSuchMiner) {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+	if _, err := web.NetworkSeries(t.Context(), fixture.Main, "year", time.Now()); !errors.Is(err, ledger.ErrBadSpan) {
+		t.Errorf("a year: %v", err)
+	}
+}
+
+func TestAPoolWithoutAnythingHasAPulse(t *testing.T) {
+	web := openWeb(t, ledgertest.New(t))
+	now := time.Now()
+	p := get[ledger.NetworkPulse](t)(web.Pulse(t.Context(), fixture.Test, now))
+	if p.HashesPerSecond != 0 || p.LastBlock != nil || !p.RoundSince.IsZero() || p.Scheme != "prop" {
+		t.Errorf("pulse %+v", p)
+	}
+	if st := get[ledger.Statistics](t)(web.Statistics(t.Context(), fixture.Test, now)); st.Luck != -1 || len(st.Days) != 7 {
+		t.Errorf("statistics %+v", st)
+	}
+}
