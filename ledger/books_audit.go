@@ -98,11 +98,13 @@ var auditSQL = []struct{ name, query string }{
 
 // shareCheckSQL compares shares with what was counted, for every closed round of
 // which all shares are still there: those that are not paid, and those that
-// began after $2.
+// began after $2. A network's first round has no beginning; no share is older
+// than its first miner.
 const shareCheckSQL = `
 WITH kept AS (
     SELECT id, from_at, until_at FROM round
-    WHERE network_id = $1 AND state <> 'open' AND (state = 'closed' AND NOT reopened OR from_at >= $2)
+    WHERE network_id = $1 AND state <> 'open' AND (state = 'closed' AND NOT reopened
+        OR greatest(from_at, (SELECT min(created_at) FROM miner WHERE network_id = $1)) >= $2)
 ), counted AS (
     SELECT w.from_round_id AS id, w.miner_id, sum(w.shares) AS shares, sum(w.weight) AS weight
     FROM round_weight w JOIN kept ON kept.id = w.from_round_id GROUP BY 1, 2

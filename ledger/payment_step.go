@@ -206,7 +206,7 @@ func (b *Books) HoldPayment(ctx context.Context, id int64, by Reason) error {
 // ReleasePayment lets a held intent be sent again.
 func (b *Books) ReleasePayment(ctx context.Context, id int64, by Reason) error {
 	return b.changePayment(ctx, "release payment", id, []string{PaymentIntent}, func(ctx context.Context, tx *sqlx.Tx, _ *Payment) error {
-		if _, err := tx.ExecContext(ctx, `UPDATE payment SET held = false, note = '', next_at = $2 WHERE id = $1`, id, storedTime(b.now())); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE payment SET held = false, note = '', next_at = 'epoch' WHERE id = $1`, id); err != nil {
 			return err
 		}
 		return logChange(ctx, tx, by, "release payment", map[string]any{"payment_id": id})

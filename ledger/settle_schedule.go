@@ -97,12 +97,18 @@ type ScheduleTurn struct {
 // TakeTurn takes the right to run a schedule; nil where somebody else has it, or
 // unless force is set, where it is not due or is paused.
 func (b *Books) TakeTurn(ctx context.Context, networkID int16, name, runner string, force bool) (*ScheduleTurn, error) {
+	callCtx, cancel := b.bound(ctx)
+	defer cancel()
+	var due bool // asked first: locks cost a connection
+	err := b.db.GetContext(callCtx, &due, `SELECT EXISTS (SELECT FROM schedule
+		WHERE network_id = $1 AND name = $2 AND ($3 OR next_at <= now() AND NOT paused))`, networkID, name, force)
+	if err != nil || !due {
+		return nil, wrap(callCtx, "take turn", err)
+	}
 	s, ok, err := b.tryLock(ctx, fmt.Sprintf("schedule:%d:%s", networkID, name))
 	if err != nil || !ok {
 		return nil, err
 	}
-	callCtx, cancel := b.bound(ctx)
-	defer cancel()
 	done, err := b.db.ExecContext(callCtx, `UPDATE schedule SET started_at = now(), next_at = now() + every, runs = runs + 1, runner = $3
 		WHERE network_id = $1 AND name = $2 AND ($4 OR next_at <= now() AND NOT paused)`, networkID, name, freeText(runner, 100), force)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // MinerWork is what a miner has done in a span of time.
 type MinerWork struct {
-	MinerID int64
+	MinerID int64 // 0: blocks of finders who are not known
 	Shares  int64 // credited
 	Blocks  int64 // found by him, on the best chain
 }
@@ -29,11 +29,11 @@ type MinerRating struct {
 func (b *Books) Rate(ctx context.Context, networkID int16, since time.Time, f func([]MinerWork) []MinerRating) error {
 	return b.inTx(ctx, "rate miners", func(ctx context.Context, tx *sqlx.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
-			SELECT coalesce(s.miner_id, f.miner_id), coalesce(s.shares, 0)::bigint, coalesce(f.blocks, 0)::bigint
+			SELECT miner_id, coalesce(s.shares, 0)::bigint, coalesce(f.blocks, 0)::bigint
 			FROM (SELECT miner_id, sum(shares) AS shares FROM share_minute WHERE network_id = $1 AND minute >= $2
 			      GROUP BY miner_id HAVING sum(shares) > 0) AS s
-			FULL JOIN (SELECT finder_id AS miner_id, count(*) AS blocks FROM block
-			      WHERE network_id = $1 AND main AND seen_at >= $2 AND finder_id IS NOT NULL GROUP BY finder_id) AS f
+			FULL JOIN (SELECT coalesce(finder_id, 0) AS miner_id, count(*) AS blocks FROM block
+			      WHERE network_id = $1 AND main AND seen_at >= $2 GROUP BY 1) AS f
 			USING (miner_id) ORDER BY 1`, networkID, since.UTC())
 		if err != nil {
 			return err

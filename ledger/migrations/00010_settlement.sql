@@ -127,7 +127,7 @@ ALTER TABLE payment
     ADD COLUMN subtract_fee boolean NOT NULL DEFAULT true,
     ADD COLUMN held         boolean NOT NULL DEFAULT false,   -- by a person
     ADD COLUMN attempts     integer NOT NULL DEFAULT 0,       -- calls of the wallet
-    ADD COLUMN next_at      timestamptz NOT NULL DEFAULT now(), -- not before: back-off
+    ADD COLUMN next_at      timestamptz NOT NULL DEFAULT 'epoch', -- not before: back-off
     ADD COLUMN called_at    timestamptz,                      -- the last call
     ADD COLUMN wallet_mark  bytea CHECK (octet_length(wallet_mark) = 32), -- newest transaction of the wallet before that
     ADD COLUMN called_height integer,                         -- the chain's height then
