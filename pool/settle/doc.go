@@ -1,0 +1,46 @@
+// Package settle turns found blocks into payments, each once: it follows the
+// chain, ends rounds, shares rewards out, pays, and proves the books.
+//
+// # Order of things
+//
+//   - [Watcher] writes down every block of the chain and which of them pay the
+//     pool. Blocks are known by their hash. A block that leaves the best chain is
+//     orphaned only once another one stands at its height, some blocks deep, on a
+//     node that is synced; a block that comes back is taken back.
+//   - [Settler] ends the round of each of the pool's blocks, some confirmations
+//     later, and shares its reward out once it is mature.
+//   - [Payer] pays the miners' balances.
+//   - [Upkeep] rates miners and drops what is old.
+//   - [Auditor] proves that all of it adds up.
+//
+// Each of them has one method that does what is to be done now, which may be
+// called at any time, any number of times, by several processes at once; package
+// schedule calls them at intervals.
+//
+// # Rounds
+//
+// A round is a stretch of time: it holds every credited share that arrived in
+// it, by the clock of the frontend that took it. It ends with the share that was
+// the block, which belongs to it: the border is a microsecond, the resolution of
+// arrivals, after that share. Where no such share has come within a grace time
+// after the block was seen (its miner's connection broke, the block was found
+// elsewhere), the border is the moment at which the block was seen, or, where
+// nobody was watching then, the time in its header, if that is earlier.
+// Processing time never matters, nor do the block clocks' disorder: borders only
+// move forward.
+//
+// A verdict may come late: a share that arrived before the border may be judged
+// after it was drawn, since a validator had to wait for its daemon. It counts in
+// the round in which it arrived as long as that is not paid, which is hours
+// later; after that it counts in the next round that is not. The database itself
+// sees to it, in the transaction of the verdict (count_late_shares), so a share
+// cannot be forgotten, and none can be counted twice.
+//
+// # Orphans
+//
+// The round of an orphaned block stays as it is, and is paid by the next block of
+// the pool, together with that one's own. If the block comes back first, it is
+// paid by it after all. Where a reorganisation is so deep that the block had been
+// shared out, its entry is reversed; miners who were paid meanwhile owe it, and
+// what they earn next makes up for it.
+package settle
