@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,8 +33,7 @@ func (s *amqpSubscriber) Close() error { return nil }
 
 // Subscribe receives until ctx ends. A broker or queue that is away is waited for.
 func (s *amqpSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	network, ok := strings.CutPrefix(topic, sharesWord+".")
-	if !ok {
+	if !isWorkTopic(topic) {
 		return nil, fmt.Errorf("topic %q has no subscribers", topic)
 	}
 	s.d.mu.Lock()
@@ -46,7 +44,7 @@ func (s *amqpSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 	default:
 	}
 	out := make(chan *message.Message)
-	s.d.subs.Go(func() { s.run(ctx, amqpQueue(network), out) })
+	s.d.subs.Go(func() { s.run(ctx, topicPrefix+topic, out) })
 	return out, nil
 }
 

@@ -64,6 +64,9 @@ type driver interface {
 	publisher() message.Publisher
 	subscriber(SubscribeConfig) message.Subscriber
 	letters() letterBox
+	provisionTemplate(ctx context.Context, networks []string) error
+	tellJob(ctx context.Context, network string, body []byte) error
+	hearJobs(ctx context.Context, network string, hear func(body []byte)) error
 	close() error
 }
 

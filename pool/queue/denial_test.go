@@ -266,7 +266,7 @@ func TestRabbitMQFrontendCannotReadDeleteOrForge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ch.ExchangeDeclare("purepool.jobs", amqp.ExchangeFanout, true, false, false, false, nil); err != nil {
+	if err := ch.ExchangeDeclare("purepool.jobs", amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	letters := func() int {

@@ -54,6 +54,7 @@ type wireShare struct {
 	MinerID    [16]byte `cbor:"6,keyasint"`
 	Solution   []byte   `cbor:"7,keyasint,omitempty"`
 	Refusal    string   `cbor:"8,keyasint,omitempty"`
+	Template   []byte   `cbor:"9,keyasint,omitempty"`
 }
 
 // codec encodes and decodes shares. Safe for concurrent use.
@@ -100,7 +101,7 @@ func newCodec() (*codec, error) {
 // encodeShare returns the share's encoding in a buffer that the caller gives
 // back with release. ErrTooLarge when it exceeds MaxShareBytes.
 func (c *codec) encodeShare(s *Share) (*shareBuffer, error) {
-	if len(s.Solution)+len(s.Refusal)+len(s.Frontend) > MaxShareBytes {
+	if len(s.Solution)+len(s.Template)+len(s.Refusal)+len(s.Frontend) > MaxShareBytes {
 		return nil, ErrTooLarge
 	}
 	b := c.scratch.Get().(*shareBuffer)
@@ -113,6 +114,7 @@ func (c *codec) encodeShare(s *Share) (*shareBuffer, error) {
 		MinerID:    s.MinerID,
 		Solution:   s.Solution,
 		Refusal:    strings.ToValidUTF8(s.Refusal, "�"),
+		Template:   s.Template,
 	}
 	switch ip := s.RemoteIP; {
 	case ip.Is4():
@@ -228,6 +230,7 @@ func (w *wireShare) share(s *Share) error {
 		MinerID:    w.MinerID,
 		Solution:   w.Solution,
 		Refusal:    w.Refusal,
+		Template:   w.Template,
 	}
 	if len(w.RemoteIP) > 0 {
 		ip, ok := netip.AddrFromSlice(w.RemoteIP)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -151,6 +152,9 @@ func (l *lane) run(ctx context.Context) {
 		timer.Reset(wait)
 		select {
 		case <-l.kick:
+			// Let everybody who is about to run first: an acknowledged envelope
+			// wakes its callers, whose next shares then travel together.
+			runtime.Gosched()
 		case <-timer.C:
 		case r := <-l.results:
 			l.answered(r)

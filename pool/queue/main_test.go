@@ -78,6 +78,7 @@ func kinds(t *testing.T) []kind {
 func onEach(t *testing.T, claim func(t *testing.T, k kind, frontend, backend *Broker, network string)) {
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel() // they mostly wait
 			network := newNetwork()
 			backend := mustOpen(t, Config{URL: k.backend, Name: "backend", AckWait: time.Second})
 			mustProvision(t, backend, network)

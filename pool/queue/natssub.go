@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ func (s *natsSubscriber) Close() error { return nil }
 // Subscribe starts the slots. A stream that cannot be reached, or is not there
 // yet, is waited for.
 func (s *natsSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	network, ok := strings.CutPrefix(topic, sharesWord+".")
+	stream, ok := natsStreamOf(topic)
 	if !ok {
 		return nil, fmt.Errorf("topic %q has no subscribers", topic)
 	}
@@ -47,7 +46,7 @@ func (s *natsSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 	for range s.cfg.InFlight {
 		go func() {
 			defer s.d.subs.Done()
-			s.slot(ctx, natsStream(network), out, slots.Done)
+			s.slot(ctx, stream, out, slots.Done)
 		}()
 	}
 	go func() {

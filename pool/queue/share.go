@@ -40,6 +40,11 @@ type Share struct {
 	// refusal whose text is not worth keeping.
 	Solution []byte
 
+	// Template holds shares of a template network, as pool/job encodes them, and
+	// never together with a Solution. The ID is then that of this message; each
+	// share within has an identity of its own.
+	Template []byte
+
 	// Refusal is set where the front desk has already told the miner that the
 	// share is refused. Such a share is only written down, never credited.
 	Refusal string
