@@ -197,6 +197,10 @@ type Frontend struct {
 	// backend holds the frontends to it, so it must be the same there.
 	WorkLifetime time.Duration `toml:"work_lifetime" default:"1d" min:"1m" max:"15d"`
 
+	// How many pieces of work a worker is given in a minute; after that it gets its
+	// newest work again, so that nobody fills the database by asking. A real client asks every three minutes.
+	WorksPerMinute int `toml:"works_per_minute" default:"60" min:"1" max:"1000000"`
+
 	// How long what is known of a miner is believed: a miner that is disabled is
 	// refused within this time.
 	MinerRecheck time.Duration `toml:"miner_recheck" default:"30s" min:"1s" max:"1m"`

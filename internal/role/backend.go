@@ -143,12 +143,17 @@ func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, na
 	return nil
 }
 
+// inFlight is how many envelopes are fetched for each batch that is judged at a
+// time. Shares that came one by one, as in a quiet pool that then lost its
+// daemon for a while, lie alone in their envelopes: a batch must gather many.
+const inFlight = 32
+
 // judge feeds the validator until ctx ends. What it has in hand then it may
 // finish for the drain time; the rest goes back to the queue.
 func judge(ctx context.Context, drain time.Duration, broker *queue.Broker, name string, parallel int, v *validate.Validator) error {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	deliveries, err := queue.Subscribe(ctx, broker, name, queue.SubscribeConfig{InFlight: 2 * parallel})
+	deliveries, err := queue.Subscribe(ctx, broker, name, queue.SubscribeConfig{InFlight: inFlight * parallel})
 	if err != nil {
 		return err
 	}

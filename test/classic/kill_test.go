@@ -31,6 +31,6 @@ func TestSharesSurviveAHundredKills(t *testing.T) {
 	if l.taken() < 10**kills {
 		t.Fatalf("only %d shares were taken: the test shows nothing", l.taken())
 	}
-	l.wantAllInTheLedgerOnce(t, h, 30*time.Second)
+	l.wantAllInTheLedgerOnce(t, h, time.Minute)
 	wantNoneRejected(t, h)
 }
