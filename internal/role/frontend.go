@@ -95,7 +95,7 @@ func (p *process) deskConfig(ids map[string]int16) pool.Config {
 	desk := pool.Config{
 		Frontend: p.frontendID(), WorkLifetime: f.WorkLifetime, StateTTL: f.MinerRecheck, StoreTimeout: f.StoreTimeout,
 		WorksPerMinute: f.WorksPerMinute,
-		Logger: p.log, Registerer: p.registry,
+		Logger:         p.log, Registerer: p.registry,
 	}
 	for _, name := range p.networks() {
 		n := p.cfg.Network[name]
