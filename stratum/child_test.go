@@ -1,5 +1,229 @@
 package stratum_test
 
-// runChild is what this test binary does when a test has started it as a process
-// of its own.
-func runChild(string) {}
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	sim "purepool/sim/stratum"
+	"purepool/stratum"
+)
+
+// Some claims need a process of their own: the test binary starts itself and says
+// what it shall be in STRATUM_TEST_CHILD. A child serves or dials until its
+// standard input ends.
+
+func child(t testing.TB, what string, args ...string) (in io.WriteCloser, out *bufio.Reader) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "STRATUM_TEST_CHILD="+strings.Join(append([]string{what}, args...), " "))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return in, bufio.NewReader(pipe)
+}
+
+func said(t testing.TB, out *bufio.Reader) string {
+	t.Helper()
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("the child has gone: %v", err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// children needs a testing.TB where there is none.
+type noTest struct{ testing.TB }
+
+func (noTest) Helper()           {}
+func (noTest) Cleanup(func())    {}
+func (noTest) Fatal(args ...any) { fmt.Fprintln(os.Stderr, args...); os.Exit(1) }
+func (noTest) Fatalf(f string, args ...any) {
+	fmt.Fprintf(os.Stderr, f+"\n", args...)
+	os.Exit(1)
+}
+
+func runChild(what string) {
+	words := strings.Fields(what)
+	switch words[0] {
+	case "serve": // serve [files]: prints its address, then "rss" for every line
+		if len(words) > 1 {
+			n, _ := strconv.ParseUint(words[1], 10, 64)
+			if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n}); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
+		p := open(noTest{}, func(c *stratum.Config) {
+			c.Logger = slog.New(slog.DiscardHandler)
+			c.Limits.Connections = 1 << 20
+			c.Limits.AuthTimeout, c.Limits.IdleTimeout = time.Hour, time.Hour
+		})
+		fmt.Println(p.Addr("t"))
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			runtime.GC()
+			debug.FreeOSMemory()
+			fmt.Println(rss())
+		}
+	case "hostile": // hostile address: twenty of them, until standard input ends
+		ctx, stop := context.WithCancel(context.Background())
+		var all sync.WaitGroup
+		for _, fault := range []sim.Fault{sim.HalfLine, sim.Junk, sim.NeverReads, sim.EndlessLine} {
+			m, err := sim.NewMiner(sim.Options{Pool: words[1], Worker: address + ".bad", Connections: 5, Fault: fault, Pause: 50 * time.Millisecond})
+			if err != nil {
+				noTest{}.Fatal(err)
+			}
+			all.Go(func() { _ = m.Run(ctx) })
+		}
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+		all.Wait()
+	case "dial": // dial address n: logs in n times, then says so
+		n, _ := strconv.Atoi(words[2])
+		conns := make([]net.Conn, 0, n)
+		buf := make([]byte, 4096)
+		for i := range n {
+			conn, err := net.Dial("tcp", words[1])
+			if err != nil {
+				noTest{}.Fatal(err)
+			}
+			fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe","params":["child/1.0"]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["%s.%s%d","x"]}`+"\n", address, words[3], i)
+			for got := ""; !strings.Contains(got, "mining.notify\",\"params\":[\""); {
+				k, err := conn.Read(buf)
+				if err != nil {
+					noTest{}.Fatal("connection ", i, ": ", err)
+				}
+				got += string(buf[:k])
+			}
+			conns = append(conns, conn)
+		}
+		fmt.Println("ready")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		runtime.KeepAlive(conns)
+	}
+}
+
+// rss returns the resident memory of this process in bytes.
+func rss() int {
+	text, _ := os.ReadFile("/proc/self/statm")
+	fields := strings.Fields(string(text))
+	pages, _ := strconv.Atoi(fields[1])
+	return pages * os.Getpagesize()
+}
+
+func TestServerSurvivesHavingNoFilesLeft(t *testing.T) {
+	_, out := child(t, "serve", "64")
+	at := said(t, out)
+	dial := func() (*client, error) {
+		conn, err := net.Dial("tcp", at)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(t, conn), nil
+	}
+	first, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.login(rig)
+	var crowd []*client
+	for range 150 { // more than there are files
+		c, err := dial()
+		if err != nil {
+			break
+		}
+		crowd = append(crowd, c)
+	}
+	for n := range uint32(20) {
+		if r := first.submit(rig, n); string(r.Result) != "true" {
+			t.Fatalf("a miner that was there before suffers: %s", r.line)
+		}
+	}
+	for _, c := range crowd {
+		_ = c.Close()
+	}
+	eventually(t, "new miners are served again", func() bool {
+		c, err := dial()
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(time.Second))
+		if _, err := c.Write([]byte(`{"id":1,"method":"mining.ping"}` + "\n")); err != nil {
+			return false
+		}
+		line, err := c.r.ReadString('\n')
+		return err == nil && strings.Contains(line, "pong")
+	})
+}
+
+// idleBound is what an idle authorized connection may cost, in resident bytes.
+const idleBound = 4096
+
+func TestIdleAuthorizedConnectionsCostLessThanFourKilobytes(t *testing.T) {
+	measureIdle(t, 2000)
+}
+
+func measureIdle(t testing.TB, n int) float64 {
+	t.Helper()
+	in, out := child(t, "serve")
+	at := said(t, out)
+	resident := func() int {
+		if _, err := io.WriteString(in, "rss\n"); err != nil {
+			t.Fatal(err)
+		}
+		bytes, err := strconv.Atoi(said(t, out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	// What the first connections bring up is not theirs alone.
+	_, warm := child(t, "dial", at, "50", "warm")
+	said(t, warm)
+	before := resident()
+	for part := range (n + 8999) / 9000 {
+		_, ready := child(t, "dial", at, strconv.Itoa(min(9000, n-9000*part)), "w"+strconv.Itoa(part)+"x")
+		said(t, ready)
+	}
+	each := float64(resident()-before) / float64(n)
+	t.Logf("%d idle authorized connections: %.0f bytes resident each", n, each)
+	if each > idleBound {
+		t.Errorf("more than %d bytes", idleBound)
+	}
+	return each
+}
+
+// BenchmarkIdleConnection reports what 18,000 idle authorized connections cost.
+func BenchmarkIdleConnection(b *testing.B) {
+	for b.Loop() {
+		b.ReportMetric(measureIdle(b, 18_000), "resident-B/conn")
+	}
+}

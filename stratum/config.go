@@ -137,6 +137,10 @@ type Limits struct {
 	// wait for the front desk (16,384).
 	InFlight, Calls int
 
+	// Chatter is how many requests that are no shares a connection may send at once
+	// (500); twenty more every second.
+	Chatter int
+
 	// OutboundBytes closes a connection that does not read (256 KiB).
 	OutboundBytes int
 	// MemoryBytes bounds unfinished lines and solutions under way, over all
@@ -195,6 +199,7 @@ func (l *Limits) setDefaults() {
 	or(&l.PendingClassic, 32)
 	or(&l.InFlight, 1<<16)
 	or(&l.Calls, 1<<14)
+	or(&l.Chatter, 500)
 	or(&l.OutboundBytes, 256<<10)
 	or(&l.MemoryBytes, 256<<20)
 	or(&l.Window, 2*time.Minute)

@@ -70,6 +70,9 @@ func (s *session) dispatch(m *message) {
 		which = methodAnswer
 	}
 	s.port.metrics.requests[which].Inc()
+	if which != methodSubmit && which != methodSolution && s.talks() {
+		return
+	}
 	switch which {
 	case methodAnswer: // to something we sent: nothing depends on it
 	case methodPing:
@@ -86,6 +89,24 @@ func (s *session) dispatch(m *message) {
 		}
 	}
 }
+
+// talks counts a request that is no share, and closes who asks without end. Time
+// forgives, and so does every accepted share: a miner may subscribe after each.
+func (s *session) talks() (tooMuch bool) {
+	s.chatter++
+	if int(s.chatter) <= s.srv().cfg.Limits.Chatter {
+		return false
+	}
+	s.fail(ClosedFlood)
+	return true
+}
+
+const (
+	chatterPerSecond = 20
+	chatterPerShare  = 4
+)
+
+func (s *session) forgive(n uint16) { s.chatter -= min(s.chatter, n) }
 
 func (s *session) result(m *message, json string) {
 	out := s.out()

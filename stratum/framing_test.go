@@ -106,6 +106,17 @@ func TestJunkIsAnsweredAndThenClosed(t *testing.T) {
 	p.closedFor(t, stratum.ClosedJunk, 3)
 }
 
+func TestEndlessQuestionsAreClosed(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t).login(rig)
+	for range 30 { // within bounds
+		c.ask("mining.ping", "[]")
+	}
+	_, _ = c.Write([]byte(strings.Repeat(`{"id":2,"method":"mining.ping"}`+"\n", 1000)))
+	c.closed()
+	p.closedFor(t, stratum.ClosedFlood, 1)
+}
+
 func TestFloodBehindAnUndecidedWorkerIsClosed(t *testing.T) {
 	release := make(chan struct{})
 	p := open(t, nil)

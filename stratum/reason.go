@@ -23,7 +23,8 @@ const (
 	ClosedJunk
 	// ClosedLineTooLong: a line beyond the port's bound.
 	ClosedLineTooLong
-	// ClosedFlood: requests kept coming while an earlier one was still being decided.
+	// ClosedFlood: requests that are no shares came faster than any miner has use
+	// for, or kept coming while a worker was still being admitted.
 	ClosedFlood
 	// ClosedAuthTimeout: nobody was authorized in time.
 	ClosedAuthTimeout

@@ -44,6 +44,7 @@ type session struct {
 	at              int32  // in loop.sessions
 	pending         uint16 // length of the list at head
 	junk            uint8
+	chatter         uint16 // requests that are no shares, less what time has forgiven
 	reason          CloseReason
 	extranonce2Size uint8
 	flags           flags

@@ -8,6 +8,7 @@ const vardiffSweep = 5
 // sweep looks at a session once a second.
 func (l *loop) sweep(s *session) {
 	now := s.now()
+	s.forgive(chatterPerSecond)
 	limits := &l.srv.cfg.Limits
 	idle := limits.IdleTimeout
 	if s.port.Dialect == Classic {

@@ -441,6 +441,9 @@ func (s *session) judged(o *op) {
 func (s *session) count(o Outcome) {
 	srv := s.srv()
 	s.port.metrics.shares[o].Inc()
+	if o == Accepted {
+		s.forgive(chatterPerShare)
+	}
 	if o != Accepted && !o.invalid() {
 		return
 	}

@@ -331,12 +331,19 @@ func (l *Load) broadcasts(ctx context.Context, h *histogram) error {
 		_ = c.s.SetReadDeadline(time.Time{})
 		reading.Go(func() {
 			for {
-				before := c.s.seen.generation
-				if _, err := c.s.read(l.opt.Algorithm); err != nil {
+				// Only the beginning of a line is looked at: reading it all would take
+				// longer than it took to arrive.
+				text, err := c.s.r.ReadSlice('\n')
+				at := time.Now().UnixNano()
+				isJob := bytes.Contains(text[:min(len(text), 64)], []byte("mining.notify"))
+				for errors.Is(err, bufio.ErrBufferFull) {
+					_, err = c.s.r.ReadSlice('\n')
+				}
+				if err != nil {
 					return
 				}
-				if c.s.seen.generation != before {
-					l.arrived <- time.Duration(time.Now().UnixNano() - l.issued.Load())
+				if isJob {
+					l.arrived <- time.Duration(at - l.issued.Load())
 				}
 			}
 		})
