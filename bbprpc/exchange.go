@@ -2,7 +2,6 @@ package bbprpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -219,7 +218,7 @@ func (e *endpoint) settle(call *Call, o outcome) error {
 		}
 		return o.refusal
 	}
-	err := call.decode(json.RawMessage(o.result))
+	err := call.decode(o.result)
 	var refusal *DaemonError
 	if err == nil || errors.Is(err, ErrNoBibleHash) || errors.Is(err, ErrBlockNotFound) || errors.As(err, &refusal) {
 		return err

@@ -179,7 +179,7 @@ func databaseVersion(ctx context.Context, db rowQuerier) (int64, error) {
 	var version sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM purepool.goose_db_version WHERE is_applied`).Scan(&version)
 	if pq.As(err, pqerror.UndefinedTable, pqerror.InvalidSchemaName) != nil {
-		return 0, nil
+		return 0, nil //nolint:nilerr // a database in which nothing is has version 0
 	}
 	return version.Int64, err
 }

@@ -30,7 +30,7 @@ func findBinaries(ctx context.Context, dir, dataDir string) (string, error) {
 	}
 	made, err := os.ReadFile(filepath.Join(dataDir, "PG_VERSION"))
 	if err != nil {
-		return candidates[0], nil
+		return candidates[0], nil //nolint:nilerr // there is no cluster yet: any will do
 	}
 	want := strings.TrimSpace(string(made))
 	for _, c := range candidates {

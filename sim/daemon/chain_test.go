@@ -166,7 +166,8 @@ func TestSameSeedGivesTheSameChain(t *testing.T) {
 		}
 		return d.Chain().Tip().Hash
 	}
-	if tip(1) != tip(1) || tip(1) == tip(2) {
+	first, again, other := tip(1), tip(1), tip(2)
+	if first != again || first == other {
 		t.Error("the seed does not decide the chain")
 	}
 }

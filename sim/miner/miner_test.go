@@ -237,7 +237,8 @@ func TestSameSeedMakesTheSameMiners(t *testing.T) {
 		}
 		return m.Name()
 	}
-	if name(1, 4) != name(1, 4) || name(1, 4) == name(2, 4) || name(1, 4) == name(1, 6) || name(1, 5) != name(1, 4)+"/rig1" {
+	first, again := name(1, 4), name(1, 4)
+	if first != again || name(1, 4) == name(2, 4) || name(1, 4) == name(1, 6) || name(1, 5) != name(1, 4)+"/rig1" {
 		t.Error(name(1, 4), name(2, 4), name(1, 5), name(1, 6))
 	}
 }
