@@ -67,7 +67,7 @@ func spawn(logPath, dir string, env []string, name string, args ...string) (*pro
 		_ = cmd.Wait()
 	}()
 	// The pipe ends with this process, however that ends.
-	p.watchdog = exec.Command("/bin/sh", "-c", `read _; kill -KILL -- "-$0" 2>/dev/null`, fmt.Sprint(cmd.Process.Pid)) //nolint:noctx // as above
+	p.watchdog = exec.Command("/bin/sh", "-c", `read _; kill -s KILL -- "-$0" 2>/dev/null`, fmt.Sprint(cmd.Process.Pid)) //nolint:noctx // as above
 	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.leash, err = p.watchdog.StdinPipe()
 	if err == nil {
