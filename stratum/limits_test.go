@@ -354,3 +354,31 @@ func TestMetricsHaveBoundedLabelsAndCountEveryEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestTwoThousandReconnectsLeaveNothingBehind(t *testing.T) {
+	p := open(t, nil)
+	stays := p.dial(t).login(rig)
+	for i := range 2000 {
+		conn, err := net.Dial("tcp", p.Addr("t").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch i % 4 {
+		case 0: // and gone
+		case 1:
+			_, _ = conn.Write([]byte(`{"id":1,"method":"mining.subscribe"}` + "\n"))
+		case 2:
+			_, _ = conn.Write([]byte(`{"id":1,"meth`))
+		case 3:
+			_, _ = fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe"}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%q]}`+"\n", rig)
+		}
+		_ = conn.Close()
+	}
+	p.closedFor(t, stratum.ClosedByPeer, 1900) // the others as errors of reading or writing
+	eventually(t, "one connection is left, and no memory is taken", func() bool {
+		return testutil.ToFloat64(p.Connections("t")) == 1 && p.MemoryLeft() == 256<<20
+	})
+	if r := stays.submit(rig, 1); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+}
