@@ -1,5 +1,7 @@
 package validate
 
+import "slices"
+
 // Reason is the stable public name of a rejection, as it stands in the ledger
 // and as the miner sees it. The names without a remark are the original's
 // (docs/PROTOCOL.md); the others name holes of the original that are closed here.
@@ -39,14 +41,20 @@ const (
 	Other Reason = "Other"
 )
 
+// reasons lists all names under which a share may be rejected.
+func reasons() []Reason {
+	return []Reason{
+		SolutionInvalid, UnknownWork, WorkTampered, MinerDisabled, MinerIgnored, WorkExpired, HashTargetExceeded, AlreadyKnown,
+		BibleHashWrong, TransactionInvalid, NotTheCoinbase, BlockHashWrong, BlockTimeWrong, NonceWrong, MerkleRootWrong,
+		MinerGUIDWrong, InvalidRecipient, PoolPaidTooLittle, DaemonOutdated, InvalidCPID, IllegalCPID, NonceTooHigh,
+		WrongHeight, PrevBlockWrong, PrevBlockTimeWrong,
+	}
+}
+
 // stable returns the reason of that name, and Other for a name that is none: a
 // frontend that was broken into may call a refusal anything.
 func stable(name string) Reason {
-	switch r := Reason(name); r {
-	case SolutionInvalid, UnknownWork, WorkTampered, MinerDisabled, MinerIgnored, WorkExpired, HashTargetExceeded, AlreadyKnown,
-		BibleHashWrong, TransactionInvalid, NotTheCoinbase, BlockHashWrong, BlockTimeWrong, NonceWrong, MerkleRootWrong,
-		MinerGUIDWrong, InvalidRecipient, PoolPaidTooLittle, DaemonOutdated, InvalidCPID, IllegalCPID, NonceTooHigh,
-		WrongHeight, PrevBlockWrong, PrevBlockTimeWrong:
+	if r := Reason(name); slices.Contains(reasons(), r) {
 		return r
 	}
 	return Other
