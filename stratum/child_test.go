@@ -184,9 +184,6 @@ func TestServerSurvivesHavingNoFilesLeft(t *testing.T) {
 	})
 }
 
-// idleBound is what an idle authorized connection may cost, in resident bytes.
-const idleBound = 4096
-
 func TestIdleAuthorizedConnectionsCostLessThanFourKilobytes(t *testing.T) {
 	measureIdle(t, 2000)
 }
