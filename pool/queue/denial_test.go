@@ -301,6 +301,14 @@ func TestRabbitMQFrontendCannotReadDeleteOrForge(t *testing.T) {
 			return <-closed
 		}
 	}
+	forward := func(exchange, key string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			_, err := ch.QueueDeclare("purepool.hear.forward", false, true, false, false, amqp.Table{
+				"x-dead-letter-exchange": exchange, "x-dead-letter-routing-key": key, "x-message-ttl": 0,
+			})
+			return err
+		}
+	}
 	for what, try := range map[string]func(ch *amqp.Channel) error{
 		"consume shares": func(ch *amqp.Channel) error {
 			_, err := ch.Consume(queue, "", false, false, false, false, nil)
@@ -327,6 +335,19 @@ func TestRabbitMQFrontendCannotReadDeleteOrForge(t *testing.T) {
 		},
 		"declare a door": func(ch *amqp.Channel) error {
 			return ch.ExchangeDeclare("purepool.x", "fanout", true, false, false, false, nil)
+		},
+		// What dies in a queue of its own would go on with the server's rights.
+		"make the server its deputy for dead letters": forward(amqpDeadLetterExchange, ""),
+		"make the server its deputy for jobs":         forward("purepool.jobs", "jobs."+network),
+		"make the server its deputy for queues":       forward("", amqpDeadLetterQueue),
+		"make an exchange pass on to the jobs": func(ch *amqp.Channel) error {
+			return ch.ExchangeDeclare("purepool.hear.forward", "fanout", true, false, false, false, amqp.Table{"alternate-exchange": "purepool.jobs"})
+		},
+		"bind the jobs to an exchange of its own": func(ch *amqp.Channel) error {
+			if err := ch.ExchangeDeclare("purepool.hear.source", "fanout", false, true, false, false, nil); err != nil {
+				t.Errorf("it may not have exchanges of its own: %v", err)
+			}
+			return ch.ExchangeBind("purepool.jobs", "", "purepool.hear.source", false, nil)
 		},
 		"forge dead letter": publish(amqpDeadLetterExchange, "deadletter."+network+".x"),
 		"forge a job":       publish("purepool.jobs", "jobs."+network),

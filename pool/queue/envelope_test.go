@@ -38,6 +38,7 @@ func drawShare(t *rapid.T, i int) Share {
 		ReceivedAt: time.UnixMicro(rapid.Int64Range(-62_167_219_200_000_000, 253_402_300_799_000_000).Draw(t, "at")).UTC(),
 		Frontend:   rapid.String().Draw(t, "frontend"),
 		Solution:   rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(t, "solution"),
+		Template:   rapid.SliceOfN(rapid.Byte(), 0, 200).Draw(t, "template"),
 		Refusal:    rapid.String().Draw(t, "refusal"),
 	}
 	for _, id := range []*uuid.UUID{&s.ID, &s.WorkID, &s.MinerID} {

@@ -90,8 +90,8 @@ type Publisher struct {
 }
 
 // NewPublisher opens the spool, repairs what a crash left in it, and prepares a
-// publisher. Nothing is published before Run. Networks whose spool is found but that
-// are not configured any more are still drained.
+// publisher. Until Run, Publish waits. Networks that are not configured any
+// more, but whose spool is found, are still drained.
 func NewPublisher(b *Broker, cfg PublisherConfig) (*Publisher, error) {
 	p := &Publisher{b: b, cfg: cfg.withDefaults(), log: b.log, lanes: make(map[string]*lane), stopped: make(chan struct{})}
 	p.memory.max, p.spool.max = p.cfg.MemoryBytes, p.cfg.SpoolBytes
