@@ -33,7 +33,7 @@ func benchmarkFront(b *testing.B, action string) {
 	cluster := startPostgres(b)
 	front := start(b, "front", envDSN+"="+cluster.DSN(ledger.RoleFrontend, "purepool"),
 		envQueue+"="+filepath.Join(b.TempDir(), "queue"), envPool+"="+poolAddress)
-	bare := start(b, "bare")
+	bare, durable := start(b, "bare"), start(b, "durable")
 	client, err := miner.NewClient(front.addr.String())
 	must(b, err)
 	numbered, ok, err := load.Against(b.Context(), client, "test", action, 100)
@@ -52,6 +52,10 @@ func benchmarkFront(b *testing.B, action string) {
 					pool = append(pool, measure(b, front, source, ok, clients))
 				}
 				report(b, median(limit), median(pool))
+			}
+			if clients == 1 {
+				alone := measure(b, durable, source, nil, 1)
+				b.ReportMetric(alone.RequestsPerSecond(), "bare-with-fsync-req/s")
 			}
 			b.ReportMetric(0, "ns/op") // a run is no operation
 			b.ReportMetric(float64(front.memory(b))/(1<<20), "MiB-most")

@@ -33,7 +33,7 @@ import (
 // The servers that are measured run in processes of their own: the test binary
 // again, with these variables set.
 const (
-	envServer = "PUREPOOL_BENCH_SERVER" // bare or front
+	envServer = "PUREPOOL_BENCH_SERVER" // bare, durable or front
 	envDSN    = "PUREPOOL_BENCH_DSN"
 	envQueue  = "PUREPOOL_BENCH_QUEUE"
 	envPool   = "PUREPOOL_BENCH_POOL_ADDRESS"
@@ -45,7 +45,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "bare":
-		serve = serveBare
+		serve = func(ctx context.Context) error { return serveBare(ctx, func() error { return nil }) }
+	case "durable":
+		serve = serveDurable
 	case "front":
 		serve = serveFront
 	}
@@ -63,13 +65,36 @@ const grantAnswer = "<RESPONSE> <ADDRESS>yQRnSo2Fa4KofZdWVuTFqtYoxeTZqXYU7y</ADD
 	"<HASHTARGET>0000011110000000000000000000000000000000000000000000000000000000</HASHTARGET>" +
 	"<MINERGUID>44444444-4444-4444-8444-444444444444</MINERGUID><WORKID>06d5c70c-7e37-4e32-9277-7fa3c99716b0</WORKID></RESPONSE>"
 
-// serveBare is the limit: net/http with a handler that does nothing.
-func serveBare(ctx context.Context) error {
+// serveDurable is the limit of a client that is alone: each answer waits for a
+// disk once, and nobody shares the wait.
+func serveDurable(ctx context.Context) error {
+	file, err := os.CreateTemp("", "purepool-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	defer file.Close()
+	page := make([]byte, 4096)
+	return serveBare(ctx, func() error {
+		if _, err := file.Write(page); err != nil {
+			return err
+		}
+		return file.Sync()
+	})
+}
+
+// serveBare is the limit: net/http with a handler that does one thing before it
+// answers a constant, or nothing.
+func serveBare(ctx context.Context, before func() error) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := before(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Connection", "close")
 		_, _ = io.WriteString(w, grantAnswer)
 	})}
