@@ -189,8 +189,9 @@ func (f foundShare) at() sql.NullTime {
 // findShare looks for the share that was a block: the one with which the pool
 // submitted it, or a credited one with its proof.
 func findShare(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBlock) (f foundShare, err error) {
-	err = tx.GetContext(ctx, &f, `SELECT share_id AS id, miner_id, received_at FROM submitted_block
-		WHERE network_id = $1 AND hash = $2`, networkID, c.Hash[:])
+	err = tx.GetContext(ctx, &f, `SELECT s.share_id AS id, w.miner_id, s.received_at
+		FROM block_submission s JOIN worker w ON w.id = s.worker_id
+		WHERE s.network_id = $1 AND s.hash = $2`, networkID, c.Hash[:])
 	if !errors.Is(err, sql.ErrNoRows) || c.Ours.Proof == nil {
 		return f, noRows(err)
 	}
@@ -205,17 +206,6 @@ func noRows(err error) error {
 		return nil
 	}
 	return err
-}
-
-// SubmittedBlock writes down that the pool submits this block, found by a share:
-// so the share is known whatever the chain tells. To be called before the block
-// is submitted; a second call for the same hash changes nothing.
-func (b *Books) SubmittedBlock(ctx context.Context, networkID int16, hash [32]byte, shareID uuid.UUID, minerID int64, receivedAt time.Time) error {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	_, err := b.db.ExecContext(ctx, `INSERT INTO submitted_block (network_id, hash, share_id, miner_id, received_at)
-		VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, networkID, hash[:], shareID, minerID, storedTime(receivedAt))
-	return wrap(ctx, "note submitted block", err)
 }
 
 // MarkOrphans decides on blocks of the pool that left the best chain: those at

@@ -81,7 +81,6 @@ var allowed = map[string]map[string][]string{
 		"journal_line":     {"SELECT", "INSERT"},
 		"audit_log":        {"SELECT", "INSERT"},
 		"chain_block":      {"SELECT", "INSERT", "UPDATE"},
-		"submitted_block":  {"SELECT", "INSERT"},
 		"job":              {"SELECT", "INSERT", "DELETE"},
 		"job_block":        {"SELECT", "INSERT", "DELETE"},
 		"block_submission": {"SELECT", "INSERT", "UPDATE"},

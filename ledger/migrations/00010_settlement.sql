@@ -18,16 +18,6 @@ CREATE TABLE chain_block (
 CREATE UNIQUE INDEX chain_block_main ON chain_block (network_id, height) INCLUDE (hash) WHERE main;
 CREATE INDEX chain_block_time ON chain_block (network_id, block_time) INCLUDE (subsidy) WHERE main;
 
--- A block that the pool has submitted itself, with the share that it was.
-CREATE TABLE submitted_block (
-    network_id  smallint NOT NULL REFERENCES network,
-    hash        bytea NOT NULL CHECK (octet_length(hash) = 32),
-    share_id    uuid NOT NULL,
-    miner_id    bigint NOT NULL,
-    received_at timestamptz NOT NULL, -- arrival of the share
-    PRIMARY KEY (network_id, hash)
-);
-
 -- seen_at of a block is the moment at which it came, as well as the backend
 -- knows: by its own clock, or where it was not watching then by the block's time.
 ALTER TABLE block

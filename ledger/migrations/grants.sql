@@ -31,7 +31,6 @@ GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
 GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON chain_block, payout, schedule TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, miner_rating TO purepool_backend;
-GRANT SELECT, INSERT ON submitted_block TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
 GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
