@@ -275,6 +275,25 @@ func (c *Client) WalletTransaction(ctx context.Context, txid chain.Hash) (tx Wal
 	return tx, err
 }
 
+// Codes with which a node answers to a transaction that is handed to it.
+const (
+	CodeTxRejected = -26 // by its rules
+	CodeTxInChain  = -27 // it is in the chain already
+)
+
+// Rebroadcast hands a transaction of the wallet to the network again. That never
+// pays twice: it is the same transaction. Refusals: [CodeTxRejected],
+// [CodeTxInChain], -25 where its coins are spent or not there.
+func (c *Client) Rebroadcast(ctx context.Context, txid chain.Hash) error {
+	var tx struct {
+		Hex string `json:"hex"`
+	}
+	if err := c.Do(ctx, NewCall("gettransaction", &tx, txid.String())); err != nil {
+		return err
+	}
+	return c.Do(ctx, NewCall("sendrawtransaction", nil, tx.Hex))
+}
+
 // UnlockWallet opens an encrypted wallet for some seconds. Refusals: code
 // [CodeWrongPassphrase]; -15 where the wallet is not encrypted.
 func (c *Client) UnlockWallet(ctx context.Context, passphrase string, seconds int) error {
