@@ -26,6 +26,7 @@ type Wallet interface {
 	WalletEntries(ctx context.Context, count, skip int) ([]bbprpc.WalletEntry, error)
 	WalletTransaction(ctx context.Context, txid chain.Hash) (bbprpc.WalletTransaction, error)
 	WalletInfo(ctx context.Context) (bbprpc.WalletInfo, error)
+	Rebroadcast(ctx context.Context, txid chain.Hash) error
 	UnlockWallet(ctx context.Context, passphrase string, seconds int) error
 	LockWallet(ctx context.Context) error
 	ChainState(ctx context.Context) (bbprpc.ChainState, error)
@@ -93,6 +94,9 @@ type PayerOptions struct {
 	// ConfirmDepth is how deep a payment must be to be done with; 6. A transaction
 	// that conflicts with it and is as deep has taken its place for good.
 	ConfirmDepth int64
+	// RebroadcastAfter is how long a payment may be in no block before it is handed
+	// to the network again, at every run; 30 min. Negative: at once.
+	RebroadcastAfter time.Duration
 	// AbsentDelay and AbsentBlocks: a payment that the wallet may have made is
 	// certainly absent when the wallet, asked twice that far apart, does not show
 	// it, and that many blocks have come since the call. 10 min, which must exceed
@@ -121,6 +125,7 @@ func (o PayerOptions) withDefaults() PayerOptions {
 	setDefault(&o.BatchSize, MaxBatch)
 	setDefault(&o.MinConf, 1)
 	setDefault(&o.ConfirmDepth, 6)
+	setDefault(&o.RebroadcastAfter, 30*time.Minute)
 	setDefault(&o.AbsentDelay, 10*time.Minute)
 	setDefault(&o.AbsentBlocks, 2)
 	setDefault(&o.RetryMin, time.Minute)

@@ -230,6 +230,9 @@ func (r *payRun) track(ctx context.Context, p *ledger.Payment) error {
 		}
 		r.opts.Fail.Hit("pay.after-book")
 	}
+	if tx.Confirmations == 0 {
+		r.rebroadcast(ctx, p)
+	}
 	done := tx.Confirmations >= r.opts.ConfirmDepth
 	if !done && tx.Confirmations == int64(p.Confirmations) {
 		return nil
@@ -244,6 +247,19 @@ func (r *payRun) track(ctx context.Context, p *ledger.Payment) error {
 		r.result.Confirmed++
 	}
 	return nil
+}
+
+// rebroadcast hands a transaction that is in no block to the network again: a
+// node that was killed has forgotten what had not been mined.
+func (r *payRun) rebroadcast(ctx context.Context, p *ledger.Payment) {
+	if r.opts.Now().Sub(p.StateAt) < r.opts.RebroadcastAfter {
+		return
+	}
+	r.metrics.rebroadcast.Inc()
+	if err := r.wallet.Rebroadcast(ctx, chain.HashFromDisplay(p.TxID)); err != nil {
+		r.opts.Logger.Warn("a payment waits for a block and could not be handed to the network again",
+			slog.String("network", r.opts.Network), slog.Int64("payment", p.ID), slog.Any("error", err))
+	}
 }
 
 // conflicted deals with a transaction whose coins another one has spent, in a
@@ -307,7 +323,7 @@ type payerMetrics struct {
 	unclear                            prometheus.Gauge
 	sent, confirmed, planned, failures prometheus.Counter
 	silent, refused, halved, setAside  prometheus.Counter
-	short, conflicted                  prometheus.Counter
+	short, conflicted, rebroadcast     prometheus.Counter
 }
 
 func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
@@ -327,7 +343,8 @@ func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
 		short:      counter(network, "purepool_payment_shortages_total", "Payments for which the wallet had not enough coins."),
 		conflicted: counter(network, "purepool_payment_conflicts_total", "Looks at payments whose coins another transaction has spent."),
 	}
-	register(r, m.open, m.unclear, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
+	m.rebroadcast = counter(network, "purepool_payment_rebroadcasts_total", "Payments that waited long for a block and were handed to the network again.")
+	register(r, m.open, m.rebroadcast, m.unclear, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
 	return m
 }
 

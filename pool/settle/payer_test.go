@@ -262,7 +262,7 @@ func TestAnUnpayableAddressIsSetAsideAndTheRestIsPaid(t *testing.T) {
 	w.audit()
 	// After the back-off he is tried again, and paid where that works now.
 	w.wallet.bad = nil
-	w.db.SQL("postgres").MustExec("UPDATE payout SET retry_at = now() - interval '1 second'")
+	w.super.MustExec("UPDATE payout SET retry_at = now() - interval '1 second'")
 	w.pay()
 	w.wantPaid(map[string]int64{"refused": 2 * coin})
 	w.audit()
@@ -327,7 +327,7 @@ func TestThresholdIntervalAndDisabledMiners(t *testing.T) {
 	w.credit("exact", 10*coin)
 	w.pay()
 	w.wantPaid(map[string]int64{"exact": 10 * coin}) // an hour has not passed
-	w.db.SQL("postgres").MustExec("UPDATE payment SET created_at = created_at - interval '1 hour'")
+	w.super.MustExec("UPDATE payment SET created_at = created_at - interval '1 hour'")
 	if err := w.store.SetMinerEnabled(ctx, w.miner("disabled"), true, operator); err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestEachAnswerOfTheWalletLeadsToOnePayment(t *testing.T) {
 			w.audit()
 			w.wallet.set(pays)
 			for range 6 { // back-offs pass, blocks come
-				w.db.SQL("postgres").MustExec("UPDATE payout SET retry_at = now() - interval '1 second'; UPDATE payment SET next_at = '2020-01-01'")
+				w.super.MustExec("UPDATE payout SET retry_at = now() - interval '1 second'; UPDATE payment SET next_at = '2020-01-01'")
 				w.pay()
 				w.strangers(1)
 				w.audit()
@@ -416,7 +416,7 @@ func TestAWalletThatIsShortPaysWhatItCanAndTheRestLater(t *testing.T) {
 	w.wantPaid(map[string]int64{"anna": 5 * coin, "ben": 0})
 	w.pay()
 	w.wallet.spent = 5 * coin
-	w.db.SQL("postgres").MustExec("UPDATE payment SET next_at = '2020-01-01'")
+	w.super.MustExec("UPDATE payment SET next_at = '2020-01-01'")
 	w.pay()
 	w.wantPaid(map[string]int64{"anna": 5 * coin, "ben": 3 * coin})
 	w.audit()
@@ -551,7 +551,7 @@ func TestAPassphraseIsReadFromItsFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.db.SQL("postgres").MustExec("UPDATE payment SET next_at = '2020-01-01'")
+	w.super.MustExec("UPDATE payment SET next_at = '2020-01-01'")
 	w.pay()
 	w.wantPaid(map[string]int64{"anna": coin})
 }

@@ -382,13 +382,13 @@ func TestWatchersThatStartAtOnceWriteEachBlockOnce(t *testing.T) {
 }
 
 func TestTheFirstStartIsAtTheTipOrWhereItIsTold(t *testing.T) {
-	db := ledgertest.New(t)
-	w := newWorldOn(t, db, "main", worldOptions{})
-	if h := ledgertest.Value[int](t, db, "SELECT min(height) FROM chain_block WHERE network_id = $1", w.net); h != 99 {
+	e := newEnv(t)
+	w := newWorldOn(t, e, "main", worldOptions{})
+	if h := ledgertest.Value[int](t, e.db, "SELECT min(height) FROM chain_block WHERE network_id = $1", w.net); h != 99 {
 		t.Errorf("begins at %d", h)
 	}
-	v := newWorldOn(t, db, "test", worldOptions{watcher: settle.WatcherOptions{StartHeight: 42, Step: 10}})
-	if h := ledgertest.Value[int](t, db, "SELECT min(height) FROM chain_block WHERE network_id = $1", v.net); h != 41 {
+	v := newWorldOn(t, e, "test", worldOptions{watcher: settle.WatcherOptions{StartHeight: 42, Step: 10}})
+	if h := ledgertest.Value[int](t, e.db, "SELECT min(height) FROM chain_block WHERE network_id = $1", v.net); h != 41 {
 		t.Errorf("told to begin at 42, begins after %d", h)
 	}
 	sum, count, err := v.books.SubsidySum(t.Context(), v.net, v.now.Add(-time.Hour), v.now.Add(time.Hour))
@@ -561,7 +561,7 @@ func TestSharesThatAreNotPaidAreNeverDropped(t *testing.T) {
 	w.look()
 	w.share("anna", 3)
 	w.find("ben", 100)
-	w.db.SQL("postgres").MustExec("UPDATE miner SET created_at = created_at - interval '41 days'")
+	w.super.MustExec("UPDATE miner SET created_at = created_at - interval '41 days'")
 	for range 450 {
 		w.chain.mine(0)
 	}
@@ -633,7 +633,7 @@ func TestTheAuditFindsWhatDoesNotAddUp(t *testing.T) {
 			w.strangers(3)
 			w.settle()
 			w.audit()
-			if _, err := w.db.SQL("postgres").Exec("SET session_replication_role = replica; " + damage.sql); err != nil {
+			if _, err := w.super.Exec("SET session_replication_role = replica; " + damage.sql); err != nil {
 				t.Fatal(err)
 			}
 			audit, err := w.auditor.Audit(t.Context())

@@ -249,6 +249,7 @@ func networkWork(b *ledger.Block) *big.Int {
 
 // divide applies scheme and fee.
 func (s *Settler) divide(block ledger.Block, weights []ledger.MinerWeight) (ledger.Division, error) {
+	s.opts.Fail.Hit("shareout.within-transaction")
 	var list []scheme.Weight
 	if s.opts.Scheme == scheme.Solo {
 		list = scheme.SoloWeight(block.FinderID)

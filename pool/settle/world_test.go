@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"purepool/bbprpc"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
+	"purepool/ledger/pgcluster"
 	"purepool/pool/chain"
 	"purepool/pool/settle"
 )
@@ -26,9 +28,8 @@ const coin = int64(chain.Coin)
 // world is a pool in small: real books on a real Postgres, and a chain and a
 // wallet that do as a test says.
 type world struct {
+	*env
 	t      testing.TB
-	db     *ledgertest.DB
-	store  *ledger.BackendStore
 	books  *ledger.Books
 	net    int16
 	name   string
@@ -44,6 +45,20 @@ type world struct {
 	auditor *settle.Auditor
 }
 
+// env is a database with one set of connections.
+type env struct {
+	db    *ledgertest.DB
+	store *ledger.BackendStore
+	front *ledger.FrontendStore
+	super *sqlx.DB // looks behind the stores
+}
+
+func newEnv(t testing.TB) *env {
+	t.Helper()
+	db := ledgertest.New(t)
+	return &env{db: db, store: db.Backend(), front: db.Frontend(), super: db.SQL(pgcluster.Superuser)}
+}
+
 type worldOptions struct {
 	settler settle.SettlerOptions
 	payer   settle.PayerOptions
@@ -54,13 +69,13 @@ type worldOptions struct {
 // database's, so that what the database has just written is past.
 func newWorld(t testing.TB, opts worldOptions) *world {
 	t.Helper()
-	return newWorldOn(t, ledgertest.New(t), "main", opts)
+	return newWorldOn(t, newEnv(t), "main", opts)
 }
 
-func newWorldOn(t testing.TB, db *ledgertest.DB, network string, opts worldOptions) *world {
+func newWorldOn(t testing.TB, e *env, network string, opts worldOptions) *world {
 	t.Helper()
 	w := &world{
-		t: t, db: db, store: db.Backend(), name: network, miners: map[string]ledger.Worker{},
+		env: e, t: t, name: network, miners: map[string]ledger.Worker{},
 		now: time.Now().UTC().Add(time.Minute).Truncate(time.Second),
 	}
 	w.books = w.store.Books()
@@ -144,7 +159,7 @@ func (w *world) worker(name, at string) ledger.Worker {
 	if worker, known := w.miners[name]; known {
 		return worker
 	}
-	worker, err := w.db.Frontend().EnsureWorker(w.t.Context(), w.net, at, "rig", "")
+	worker, err := w.front.EnsureWorker(w.t.Context(), w.net, at, "rig", "")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -563,6 +578,7 @@ func (w *testWallet) WalletInfo(context.Context) (bbprpc.WalletInfo, error) {
 func (w *testWallet) ChainState(ctx context.Context) (bbprpc.ChainState, error) {
 	return w.chain.State(ctx)
 }
+func (w *testWallet) Rebroadcast(context.Context, chain.Hash) error   { return nil }
 func (w *testWallet) UnlockWallet(context.Context, string, int) error { return nil }
 func (w *testWallet) LockWallet(context.Context) error                { return nil }
 
