@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -15,12 +16,10 @@ import (
 // a header ends is found here, since bytes come in any pieces; what it says is
 // read by the library from exactly those bytes.
 
-var (
-	errProxyHeader = errors.New("no sound PROXY header")
-	proxyV2        = []byte("\r\n\r\n\x00\r\nQUIT\n")
-)
+var errProxyHeader = errors.New("no sound PROXY header")
 
 const (
+	proxyV2    = "\r\n\r\n\x00\r\nQUIT\n"
 	maxProxyV1 = 107 // bytes, by the specification
 	maxProxyV2 = 16 + 2048
 	proxyV2Fix = 16 // signature, command, family, length
@@ -30,7 +29,7 @@ const (
 // may be the beginning of one. Error: errProxyHeader.
 func proxyHeaderEnd(b []byte) (int, error) {
 	head := b[:min(len(b), len(proxyV2))]
-	if bytes.HasPrefix(proxyV2, head) {
+	if strings.HasPrefix(proxyV2, string(head)) {
 		if len(b) < proxyV2Fix {
 			return 0, nil
 		}

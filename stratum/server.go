@@ -124,7 +124,7 @@ func (srv *Server) newPort(cfg Port) (*port, error) {
 	default:
 		return nil, fmt.Errorf("%w: port %s: unknown dialect", ErrConfig, cfg.Name)
 	}
-	if p.listener, err = net.Listen("tcp", cfg.Address); err != nil {
+	if p.listener, err = new(net.ListenConfig).Listen(background, "tcp", cfg.Address); err != nil {
 		return nil, fmt.Errorf("port %s: %w", cfg.Name, err)
 	}
 	p.metrics = srv.metrics.port(cfg.Name)
