@@ -290,4 +290,3 @@ func (t *Template) Equal(other *Template) bool {
 		slices.EqualFunc(t.Payees, other.Payees, func(a, b Payee) bool { return a.Value == b.Value }) &&
 		slices.EqualFunc(t.Transactions, other.Transactions, func(a, b TemplateTransaction) bool { return a.ID == b.ID })
 }
-
