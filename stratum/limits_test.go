@@ -100,8 +100,12 @@ func TestInvalidSharesBanAnAddressAndStaleOnesDoNot(t *testing.T) {
 			t.Fatal(r.line)
 		}
 	}
-	for i := range 50 { // one that counts, then only repetitions of it
-		c.send(`{"id":%d,"method":"mining.submit","params":%s}`, i, c.submitParams(rig, 1))
+	var text strings.Builder
+	for i := range 60 { // one that counts, then only repetitions of it
+		fmt.Fprintf(&text, `{"id":%d,"method":"mining.submit","params":%s}`+"\n", i, c.submitParams(rig, 1))
+	}
+	if _, err := c.Write([]byte(text.String())); err != nil {
+		t.Fatal(err)
 	}
 	if last := c.closed(); !strings.Contains(last, "client.show_message") {
 		t.Errorf("%.300q", last)

@@ -449,8 +449,8 @@ func (s *session) count(o Outcome) {
 	}
 	if srv.guard.share(s.from, o.invalid(), s.now()) {
 		srv.banned(s.addr, "invalid_shares")
-		out := s.out()
-		*out = appendShowMessage(*out, "Too many invalid shares: banned for "+strconv.Itoa(int(srv.cfg.Limits.BanTime.Minutes()))+" minutes")
+		// Not an answer: it does not wait for the answers before it.
+		s.loop.out = appendShowMessage(s.loop.out, "Too many invalid shares: banned for "+strconv.Itoa(int(srv.cfg.Limits.BanTime.Minutes()))+" minutes")
 		s.fail(ClosedBanned)
 	}
 }
