@@ -136,7 +136,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		cfg.Replicas = 1
 	}
 	if cfg.AckWait == 0 {
-		cfg.AckWait = 30 * time.Second
+		cfg.AckWait = 10 * time.Second
 	}
 	c, err := newCodec()
 	if err != nil {
