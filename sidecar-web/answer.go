@@ -1,0 +1,143 @@
+package web
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// answer is a whole answer, ready to be sent any number of times. It is never
+// changed once it is made.
+type answer struct {
+	status      int
+	contentType string
+	body        []byte
+	zipped      []byte // gzip; nil where that is no smaller
+	etag        string // of body, without quotes
+	maxAge      time.Duration
+	public      bool   // may be read by pages of other hosts (CORS)
+	link        string // of the next page
+	warning     string // age of old data, in seconds
+}
+
+// zipFrom is the size from which on compressing pays.
+const zipFrom = 600
+
+func newAnswer(status int, contentType string, body []byte, maxAge time.Duration) *answer {
+	sum := sha256.Sum256(body)
+	a := &answer{status: status, contentType: contentType, body: body, etag: hex.EncodeToString(sum[:9]), maxAge: maxAge}
+	if len(body) >= zipFrom {
+		if z := zip(body, gzip.DefaultCompression); len(z) < len(body) {
+			a.zipped = z
+		}
+	}
+	return a
+}
+
+func zip(body []byte, level int) []byte {
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, level)
+	if err != nil {
+		panic(err) // a constant of this package
+	}
+	_, _ = w.Write(body) // into memory: never fails
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// send writes the answer in the form that the visitor takes.
+func (a *answer) send(w http.ResponseWriter, r *http.Request) int {
+	h := w.Header()
+	if a.public {
+		allowReading(h)
+	}
+	if a.link != "" {
+		h.Set("Link", a.link)
+	}
+	if a.warning != "" {
+		h.Set("X-Data-Age", a.warning)
+	}
+	h.Set("Content-Type", a.contentType)
+	switch {
+	case a.maxAge > 0:
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(a.maxAge.Seconds()+0.999)))
+	default:
+		h.Set("Cache-Control", "no-store")
+	}
+	body, etag := a.body, a.etag
+	if a.zipped != nil {
+		h.Set("Vary", "Accept-Encoding")
+		if takesGzip(r.Header.Get("Accept-Encoding")) {
+			body, etag = a.zipped, etag+"-gz"
+			h.Set("Content-Encoding", "gzip")
+		}
+	}
+	if a.status == http.StatusOK {
+		h.Set("ETag", `"`+etag+`"`)
+		if matches(r.Header.Get("If-None-Match"), a.etag) {
+			h.Del("Content-Type")
+			h.Del("Content-Encoding")
+			w.WriteHeader(http.StatusNotModified)
+			return http.StatusNotModified
+		}
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the visitor may have gone
+	}
+	return a.status
+}
+
+// matches says whether a list of ETags names this one, in either encoding.
+func matches(list, etag string) bool {
+	for tag := range strings.SplitSeq(list, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		tag = strings.TrimSuffix(strings.Trim(tag, `"`), "-gz")
+		if tag == etag || tag == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// takesGzip reads Accept-Encoding.
+func takesGzip(accept string) bool {
+	for part := range strings.SplitSeq(accept, ",") {
+		name, q, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if name = strings.TrimSpace(name); !strings.EqualFold(name, "gzip") && name != "*" {
+			continue
+		}
+		weight, hasQ := strings.CutPrefix(strings.TrimSpace(q), "q=")
+		if v, err := strconv.ParseFloat(weight, 64); hasQ && err == nil && v == 0 {
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// allowReading lets pages of other hosts read an answer. Nothing here is
+// private, and no cookie is ever looked at.
+func allowReading(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "ETag, Link, Retry-After, X-Data-Age")
+}
+
+// contentPolicy: everything from here, nothing inline, in nobody's frame.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+func secure(h http.Header) {
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=(), browsing-topics=()")
+}
