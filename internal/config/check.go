@@ -267,6 +267,7 @@ func (l *loader) checkNetwork(at, name string, n *Network) {
 		}
 	}
 	l.checkDaemons(at, name, n)
+	l.checkSettlement(at, name, n)
 }
 
 func (l *loader) checkClassic(at string, n *Network) {
@@ -308,19 +309,7 @@ func (l *loader) checkDaemons(at, name string, n *Network) {
 		case d.CookieFile == "" && d.User == "" && l.serves(RoleBackend):
 			l.warning(at, "neither user and password nor cookie_file: daemons as a rule want one")
 		}
-		l.checkForeignCookie(at, d)
-	}
-}
-
-// checkForeignCookie holds a cookie file to the rule for other roles' secrets.
-func (l *loader) checkForeignCookie(at string, d *Daemon) {
-	if d.CookieFile == "" || (l.role != RoleFrontend && l.role != RoleWeb) {
-		return
-	}
-	if file, err := os.Open(string(d.CookieFile)); err == nil {
-		file.Close()
-		l.fault(join(at, "cookie_file"), "%s gives access to the daemon, and the %s can read it: take the permission away or leave the key out",
-			d.CookieFile, l.role)
+		l.checkForeignFile(join(at, "cookie_file"), d.CookieFile, "the daemon")
 	}
 }
 

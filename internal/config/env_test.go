@@ -188,7 +188,7 @@ cookie_file = "`+cookie+`"
 	wantComplaints(
 		t, got,
 		"f:3: database.backend_dsn_file: "+dsn+" is a secret of backend,admin,migrate, and the frontend can read it: take the permission away or leave the key out",
-		"f:16: network.test.daemon[0].password: this is a secret of backend, and the frontend must not know it: leave it out, or give it as password_file which only the other role can read",
+		"f:16: network.test.daemon[0].password: this is a secret of backend,admin, and the frontend must not know it: leave it out, or give it as password_file which only the other role can read",
 		"f:19: network.test.daemon[1].cookie_file: "+cookie+" gives access to the daemon, and the frontend can read it: take the permission away or leave the key out",
 	)
 }

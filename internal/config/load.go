@@ -243,8 +243,8 @@ func textOf(raw any, t reflect.Type) (string, bool) {
 	case bool:
 		return fmt.Sprint(raw), t.Kind() == reflect.Bool
 	case int64:
-		// A percentage and a size in bytes are exact as whole numbers.
-		exact := t == reflect.TypeFor[Percent]() || t == reflect.TypeFor[Bytes]()
+		// These are exact as whole numbers.
+		exact := t == reflect.TypeFor[Percent]() || t == reflect.TypeFor[Bytes]() || t == reflect.TypeFor[Coins]() || t == reflect.TypeFor[Factor]()
 		return fmt.Sprint(raw), number || exact
 	}
 	return "", false

@@ -250,6 +250,14 @@ func TestContradictionsAreNamed(t *testing.T) {
 		"half a certificate":   {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'", RoleAny, `f:4: frontend.tls: cert_file and key_file go together`},
 		"files and ACME":       {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'\nkey_file='k'\nacme_hosts=['h']", RoleAny, `f:7: frontend.tls.acme_hosts: certificate files and ACME are both given, only one can be meant`},
 		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one request of max_header_bytes needs, 98496KiB`},
+		"no window in prop":    {"[network.main.settlement]\npplns_window='3'", RoleAny, `f:2: network.main.settlement.pplns_window: contradicts scheme = "prop": the window is for pplns`},
+		"shared out early":     {"[network.main.settlement]\nconfirmations=2", RoleAny, `f:2: network.main.settlement.confirmations: 2 is less than close_depth, 3: a block is shared out after its round has ended`},
+		"coins not to be had":  {"[network.main.settlement]\nconfirmations=100", RoleAny, `f:2: warning: network.main.settlement.confirmations: a coinbase can be spent after 101 confirmations: with 100 the wallet may lack what the books have shared out`},
+		"sent again too soon":  {"[network.main]\ndaemon_timeout='30s'\n[network.main.payments]\nabsent_delay='30s'", RoleAny, `f:4: network.main.payments.absent_delay: 30s is not longer than daemon_timeout, 30s: a payment that is being made could be sent again`},
+		"payments' back-off":   {"[network.main.payments]\nretry_min='2h'\nretry_max='1h'", RoleAny, `f:2: network.main.payments.retry_min: 2h is longer than retry_max, 1h`},
+		"no float is money":    {"[network.main.payments]\nthreshold=0.1", RoleAny, `f:2: network.main.payments.threshold: wants an amount of coins in quotes, like "10" or "0.5", this is the number 0.1`},
+		"nothing to pay":       {"[network.main.payments]\nthreshold='0'", RoleAny, `f:2: network.main.payments.threshold: 0 is too small, the least is 0.00000001`},
+		"no such hour":         {"[network.main.payments]\nwindow_from='25:00'", RoleAny, `f:2: network.main.payments.window_from: "25:00" is no time of day, write hours and minutes from "00:00" to "24:00"`},
 		"template":             {"[network.main]\nmode='template'\nhash_target='" + target + "'", RoleAny, `f:3: network.main.hash_target: is for classic networks, and this one has mode = "template"`},
 	} {
 		t.Run(name, func(t *testing.T) {

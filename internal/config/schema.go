@@ -82,6 +82,12 @@ func describe(t reflect.Type) string {
 		return `a size in quotes, like "8MiB"`
 	case reflect.TypeFor[Percent]():
 		return `a percentage in quotes, like "2.5"`
+	case reflect.TypeFor[Coins]():
+		return `an amount of coins in quotes, like "10" or "0.5"`
+	case reflect.TypeFor[Factor]():
+		return `a decimal number in quotes, like "2"`
+	case reflect.TypeFor[DayTime]():
+		return `a time of day in quotes, like "18:00"`
 	case reflect.TypeFor[Target]():
 		return "64 hex digits in quotes"
 	case reflect.TypeFor[Path]():
