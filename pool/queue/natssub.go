@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -107,7 +108,8 @@ func (s *natsSubscriber) pull(ctx context.Context, stream string, consumer *jets
 	if msg != nil {
 		return msg, nil
 	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages) {
+	// The client says nats.ErrTimeout when the server has ended a pull without messages.
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, nats.ErrTimeout) {
 		return nil, nil //nolint:nilnil // silence is no error
 	}
 	return nil, err
