@@ -88,7 +88,8 @@ func Subscribe(ctx context.Context, b *Broker, network string, cfg SubscribeConf
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to shares of %s: %w", network, err)
 	}
-	out := make(chan *Delivery)
+	// What has been fetched waits here, so that a handler can take all that is there.
+	out := make(chan *Delivery, cfg.withDefaults().InFlight)
 	go func() {
 		defer close(out)
 		for m := range in {
