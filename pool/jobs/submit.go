@@ -277,7 +277,10 @@ func (s *Submitter) submit(r *record) {
 func (s *Submitter) finish(r *record, row *ledger.BlockSubmission, result, detail string, rounds int, noted *sync.WaitGroup) {
 	s.metrics.blocks.WithLabelValues(result).Inc()
 	level := slog.LevelInfo
-	if result != ledger.SubmissionAccepted {
+	switch result {
+	case ledger.SubmissionInconclusive:
+		level = slog.LevelWarn
+	case ledger.SubmissionRefused:
 		level = slog.LevelError
 	}
 	s.cfg.Logger.Log(context.Background(), level, "block submitted", slog.String("network", s.cfg.Network),

@@ -1,0 +1,300 @@
+// Package template mines a real chain through the whole pool: litecoind nodes,
+// Postgres, a broker, Stratum ports and simulated miners, the pool's rooms put
+// together in the test's own process.
+package template_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"purepool/bbprpc"
+	"purepool/ledger"
+	"purepool/ledger/ledgertest"
+	"purepool/pool"
+	"purepool/pool/chain"
+	"purepool/pool/job"
+	"purepool/pool/jobs"
+	"purepool/pool/pow"
+	"purepool/pool/queue"
+	"purepool/pool/queue/queuetest"
+	"purepool/pool/tip"
+	"purepool/pool/validate"
+	sim "purepool/sim/stratum"
+	"purepool/stratum"
+)
+
+const network = "regtest"
+
+// minerAddress is nobody's: miners need no key to mine.
+const minerAddress = "mgSKZM72AZkJWt6UfhQpzoS5Ezc2y8x73E"
+
+// house is a pool of one backend and some frontends.
+type house struct {
+	t      *testing.T
+	db     *ledgertest.DB
+	sql    *sqlx.DB
+	broker *queuetest.NATS
+	id     int16
+	dir    string
+	log    *slog.Logger
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	db := ledgertest.New(t)
+	h := &house{t: t, db: db, sql: db.SQL("postgres"), broker: queuetest.NewNATS(t, queuetest.NATSOption{}), dir: t.TempDir()}
+	var out io.Writer = io.Discard
+	if os.Getenv("PUREPOOL_TEST_LOG") != "" {
+		out = os.Stderr
+	}
+	h.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	ids, err := db.Backend().Networks(t.Context())
+	must(t, err)
+	h.id = ids[network]
+	return h
+}
+
+// running is a set of services that end together.
+type running struct {
+	t    *testing.T
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	ends []func()
+}
+
+func (h *house) running() *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &running{t: h.t, ctx: ctx, stop: cancel}
+}
+
+func (r *running) run(name string, f func(context.Context) error) {
+	r.wg.Go(func() {
+		if err := f(r.ctx); err != nil && !errors.Is(err, context.Canceled) {
+			r.t.Errorf("%s: %v", name, err)
+		}
+	})
+}
+
+func (r *running) end() {
+	r.stop()
+	r.wg.Wait()
+	for i := len(r.ends) - 1; i >= 0; i-- {
+		r.ends[i]()
+	}
+	r.ends = nil
+}
+
+// backend is the backend of one template network.
+type backend struct {
+	*running
+	maker     *jobs.Maker
+	submitter *jobs.Submitter
+	keeper    *jobs.Keeper
+	registry  *prometheus.Registry
+	client    *bbprpc.Client
+	store     *ledger.BackendStore
+}
+
+// openBackend puts a backend up that pays address.
+func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
+	h.t.Helper()
+	t := h.t
+	b := &backend{running: h.running(), registry: prometheus.NewRegistry()}
+	var endpoints []bbprpc.Endpoint
+	for _, d := range daemons {
+		endpoints = append(endpoints, d.endpoint())
+	}
+	var err error
+	b.client, err = bbprpc.New(bbprpc.Config{Endpoints: endpoints, Timeout: 3 * time.Second, Logger: h.log, Registerer: b.registry})
+	must(t, err)
+	b.ends = append(b.ends, b.client.Close)
+	b.run("daemons", b.client.Run)
+	b.store, err = ledger.OpenBackend(t.Context(), h.db.BackendDSN(), ledger.Options{})
+	must(t, err)
+	b.ends = append(b.ends, func() { must(t, b.store.Close()) })
+	broker, err := queue.Open(t.Context(), queue.Config{URL: h.broker.BackendURL(), Name: "backend", Logger: h.log})
+	must(t, err)
+	b.ends = append(b.ends, func() { must(t, broker.Close()) })
+	must(t, broker.Provision(t.Context(), network))
+	must(t, broker.ProvisionTemplate(t.Context(), network))
+
+	follower := tip.NewFollower(tip.Config{Network: network, Interval: 100 * time.Millisecond, Logger: h.log},
+		validate.NewTemplateRPC(b.client), tipStore{b.store, h.id})
+	b.run("tip", follower.Run)
+
+	b.keeper, err = jobs.NewKeeper(network, h.id, b.store, filepath.Join(h.dir, "jobs"), h.log)
+	must(t, err)
+	b.run("keeper", b.keeper.Run)
+	var all []jobs.Daemon
+	for _, d := range b.client.Daemons() {
+		all = append(all, d)
+	}
+	b.maker, err = jobs.NewMaker(jobs.Config{
+		Plan: jobs.Plan{
+			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/",
+		},
+		Rules: []string{"mweb", "segwit"}, Poll: 200 * time.Millisecond, Tell: 500 * time.Millisecond,
+		Logger: h.log, Registerer: b.registry,
+	}, all, b.keeper, broker, jobs.LeadOf(b.store, h.id))
+	must(t, err)
+	b.run("maker", b.maker.Run)
+	b.submitter, err = jobs.NewSubmitter(jobs.SubmitConfig{
+		Network: network, NetworkID: h.id, Dir: h.dir, OnAccepted: b.maker.Notify, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
+	}, b.keeper, b.client, b.store, nil)
+	must(t, err)
+	b.ends = append(b.ends, func() { must(t, b.submitter.Close()) })
+	b.run("blocks", func(ctx context.Context) error { return broker.ConsumeBlocks(ctx, network, b.submitter.Message) })
+	anything := job.BitsOf("scrypt", job.MinDifficulty)
+	v, err := validate.NewTemplate(validate.TemplateConfig{Config: validate.Config{
+		Network: network, NetworkID: h.id, Rules: validate.Rules{EasiestTarget: pow.Target(anything.Target())},
+		MaxWait: time.Second, Logger: h.log, Registerer: b.registry,
+	}}, b.store, b.keeper, b.submitter, follower, broker.DeadLetters())
+	must(t, err)
+	b.run("validator", func(ctx context.Context) error {
+		deliveries, err := queue.Subscribe(ctx, broker, network, queue.SubscribeConfig{})
+		if err != nil {
+			return err
+		}
+		return v.Run(context.WithoutCancel(ctx), deliveries)
+	})
+	t.Cleanup(b.end)
+	return b
+}
+
+type tipStore struct {
+	store *ledger.BackendStore
+	id    int16
+}
+
+func (s tipStore) RecordTips(ctx context.Context, list []tip.Tip) error {
+	rows := make([]ledger.Tip, len(list))
+	for i, t := range list {
+		rows[i] = ledger.Tip(t)
+	}
+	return s.store.RecordTips(ctx, s.id, rows)
+}
+
+func (s tipStore) Tips(ctx context.Context, since time.Time) (list []tip.Tip, err error) {
+	rows, err := s.store.Tips(ctx, s.id, since)
+	for _, r := range rows {
+		list = append(list, tip.Tip(r))
+	}
+	return list, err
+}
+
+// frontend is a frontend with one Stratum port.
+type frontend struct {
+	*running
+	desk *pool.TemplateDesk
+	addr string
+}
+
+type door struct{ desk *pool.TemplateDesk }
+
+func (d door) Admit(ctx context.Context, a stratum.Arrival) (stratum.Admission, error) {
+	id, err := d.desk.Admit(ctx, pool.TemplateArrival{Address: a.Address, Worker: a.Worker, RemoteIP: a.RemoteIP})
+	return stratum.Admission{Worker: id}, err
+}
+
+// openFrontend puts a frontend up. through, where given, stands between its port
+// and its desk.
+func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) stratum.ShareSink) *frontend {
+	h.t.Helper()
+	t := h.t
+	f := &frontend{running: h.running()}
+	store, err := ledger.OpenFrontend(t.Context(), h.db.FrontendDSN(), ledger.Options{})
+	must(t, err)
+	f.ends = append(f.ends, func() { must(t, store.Close()) })
+	broker, err := queue.Open(t.Context(), queue.Config{URL: h.broker.FrontendURL(), Name: fmt.Sprintf("frontend f%d", number), Logger: h.log})
+	must(t, err)
+	f.ends = append(f.ends, func() { must(t, broker.Close()) })
+	publisher, err := queue.NewPublisher(broker, queue.PublisherConfig{
+		Networks: []string{network}, SpoolDir: filepath.Join(h.dir, fmt.Sprintf("spool%d", number)),
+	})
+	must(t, err)
+	publishing, stopPublisher := context.WithCancel(context.Background())
+	published := make(chan error, 1)
+	go func() { published <- publisher.Run(publishing) }()
+	f.ends = append(f.ends, func() { stopPublisher(); must(t, <-published) })
+	f.desk, err = pool.NewTemplateDesk(pool.TemplateConfig{
+		Frontend: fmt.Sprintf("f%d", number), Silence: 5 * time.Second, Logger: h.log,
+		Network: pool.TemplateNetwork{Name: network, ID: h.id, Chain: chain.LitecoinRegtest(), Algorithm: "scrypt"},
+	}, store, publisher, broker)
+	must(t, err)
+	f.ends = append(f.ends, f.desk.Close)
+	f.run("desk", f.desk.Run)
+	await(t, 30*time.Second, "a job is heard", func() bool { return f.desk.Ready(t.Context()) == nil })
+	var sink stratum.ShareSink = f.desk
+	for _, wrap := range through {
+		sink = wrap(f.desk)
+	}
+	server, err := stratum.New(stratum.Config{
+		Frontend: number, DrainTime: 100 * time.Millisecond, Logger: h.log,
+		Networks: []stratum.Network{{
+			Name: network, Chain: chain.LitecoinRegtest(), Algorithm: "scrypt", Jobs: f.desk, Sink: sink, Door: door{f.desk},
+		}},
+		Ports: []stratum.Port{{Name: "p", Address: "127.0.0.1:0", Network: network, Dialect: stratum.Template, StartDifficulty: 1e-5}},
+	})
+	must(t, err)
+	f.addr = server.Addr("p").String()
+	f.run("stratum", server.Run)
+	t.Cleanup(f.end)
+	return f
+}
+
+// miners mine at a port until the returned function is called, which returns
+// what they have seen.
+func (h *house) miners(opt sim.Options) (stop func() *sim.Stats) {
+	h.t.Helper()
+	opt.Algorithm = "scrypt"
+	if opt.Worker == "" {
+		opt.Worker = minerAddress + ".rig"
+	}
+	opt.Pause = 100 * time.Millisecond
+	m, err := sim.NewMiner(opt)
+	must(h.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	end := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			h.t.Errorf("miners: %v", err)
+		}
+	})
+	h.t.Cleanup(end)
+	return func() *sim.Stats { end(); return m.Stats() }
+}
+
+// count asks the ledger for one number.
+func (h *house) count(query string, args ...any) int64 {
+	h.t.Helper()
+	return ledgertest.Value[int64](h.t, h.db, query, args...)
+}
+
+// submissions are the blocks that the pool has submitted, by result.
+func (h *house) submissions() map[string]int64 {
+	h.t.Helper()
+	var rows []struct {
+		Result string
+		N      int64
+	}
+	must(h.t, h.sql.SelectContext(h.t.Context(), &rows, `SELECT result, count(*) AS n FROM block_submission GROUP BY result`))
+	all := make(map[string]int64)
+	for _, r := range rows {
+		all[r.Result] = r.N
+	}
+	return all
+}

@@ -1,0 +1,250 @@
+package template_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"purepool/ledger/ledgertest"
+	"purepool/pool"
+	"purepool/pool/job"
+	sim "purepool/sim/stratum"
+	"purepool/stratum"
+)
+
+// nodes starts daemons that know each other, with one block on their chain: a
+// daemon whose tip is old gives no templates.
+func nodes(t *testing.T, n int) []*litecoind {
+	t.Helper()
+	var all []*litecoind
+	for range n {
+		all = append(all, newLitecoind(t, all...))
+	}
+	all[0].wallet()
+	all[0].call("generatetoaddress", nil, 1, all[0].address)
+	for _, d := range all {
+		await(t, time.Minute, "the nodes are connected", func() bool { return d.height() == 1 })
+	}
+	return all
+}
+
+// allShares waits until every share that a miner was told true for has its
+// verdict, and returns how many were credited.
+func (h *house) allShares(accepted int64) int64 {
+	h.t.Helper()
+	total := func() int64 {
+		return h.count(`SELECT (SELECT count(*) FROM share) + (SELECT count(*) FROM rejected_share)`)
+	}
+	await(h.t, time.Minute, fmt.Sprintf("%d shares stand in the ledger, %d do", accepted, total()), func() bool { return total() >= accepted })
+	return h.count(`SELECT count(*) FROM share`)
+}
+
+// paysThePool checks who is paid by the blocks above a height.
+func (h *house) paysThePool(d *litecoind, address string, above int64) {
+	h.t.Helper()
+	for height := above + 1; height <= d.height(); height++ {
+		b := d.block(height)
+		outputs := b.Tx[0].Vout
+		if len(outputs) != 2 || !slices.Equal(outputs[0].Script.Addresses, []string{address}) || outputs[0].Value == 0 ||
+			outputs[1].Script.Type != "nulldata" || outputs[1].Value != 0 {
+			h.t.Errorf("block %d pays %+v", height, outputs)
+		}
+	}
+}
+
+func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) {
+	d := nodes(t, 2)
+	h := newHouse(t)
+	h.openBackend(d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 192, Password: "d=0.002"})
+	await(t, 90*time.Second, "a hundred blocks", func() bool { return h.submissions()["accepted"] >= 100 })
+	stats := stop().Snapshot()
+	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
+	s := h.submissions()
+	t.Logf("blocks %v, miners %+v", s, stats)
+	if s["refused"] != 0 {
+		t.Errorf("blocks %v", s)
+	}
+	// One that came second at its height is sound, and not on the best chain.
+	if n := h.count(`SELECT count(*) FROM block_submission i WHERE result = 'inconclusive'
+		AND NOT EXISTS (SELECT FROM block_submission a WHERE a.height = i.height AND a.result = 'accepted')`); n != 0 {
+		t.Errorf("%d blocks were taken by nobody although they came first", n)
+	}
+	h.paysThePool(d[0], d[0].address, 1)
+	if got := d[0].height() - 1; got < 100 {
+		t.Errorf("the chain has grown by %d blocks", got)
+	}
+	if n := h.count(`SELECT count(*) FROM block_submission WHERE result = 'accepted'`); n < d[1].height()-1 {
+		t.Errorf("%d blocks were accepted, the other node has %d", n, d[1].height()-1)
+	}
+	credited := h.allShares(stats.Accepted)
+	if rejected := h.count(`SELECT count(*) FROM rejected_share`); credited != stats.Accepted || rejected != 0 {
+		t.Errorf("%d shares credited, %d rejected, miners were told %d", credited, rejected, stats.Accepted)
+	}
+}
+
+// steady are miners that find a block or two each second.
+func steady(addr string) sim.Options {
+	return sim.Options{Pool: addr, Connections: 2, HashRate: 192, Password: "d=0.002"}
+}
+
+func (h *house) moreBlocks(n int64) {
+	h.t.Helper()
+	want := h.submissions()["accepted"] + n
+	await(h.t, time.Minute, fmt.Sprintf("%d more blocks", n), func() bool { return h.submissions()["accepted"] >= want })
+}
+
+func TestReorganisationMovesMinersToTheNewTip(t *testing.T) {
+	d := nodes(t, 2)
+	h := newHouse(t)
+	b := h.openBackend(d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	stop := h.miners(steady(f.addr))
+	h.moreBlocks(10)
+	forked := d[0].height() - 3
+	var hash string
+	d[0].call("getblockhash", &hash, forked)
+	for _, node := range d {
+		node.call("invalidateblock", nil, hash)
+	}
+	h.moreBlocks(15)
+	stats := stop().Snapshot()
+	if blk := d[0].block(forked); blk.Hash == hash {
+		t.Errorf("the block at %d is the one that was invalidated", forked)
+	}
+	if d[0].height() < forked+8 {
+		t.Errorf("height %d after a reorganisation at %d", d[0].height(), forked)
+	}
+	h.paysThePool(d[0], d[0].address, 1)
+	h.allShares(stats.Accepted)
+	// Whoever mined on the block that is gone was told so at once or within the
+	// grace of a tip that changes.
+	reasons := map[string]int64{}
+	var rows []struct {
+		Reason string
+		N      int64
+	}
+	must(t, h.sql.SelectContext(t.Context(), &rows, `SELECT reason, count(*) AS n FROM rejected_share GROUP BY reason`))
+	for _, r := range rows {
+		reasons[r.Reason] = r.N
+	}
+	t.Logf("blocks %v, miners %+v, rejected %v", h.submissions(), stats, reasons)
+	for reason := range reasons {
+		if reason != "StaleShare" && reason != "PrevBlockHashWrong" {
+			t.Errorf("shares rejected: %v", reasons)
+		}
+	}
+	if err := b.maker.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKilledDaemonCostsNoShareAndNoJob(t *testing.T) {
+	d := nodes(t, 3) // a node without peers gives no templates
+	h := newHouse(t)
+	h.openBackend(d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	stop := h.miners(steady(f.addr))
+	h.moreBlocks(5)
+	for range 2 {
+		d[0].kill()
+		h.moreBlocks(8)
+		d[0].start()
+		d[0].ready()
+		d[0].call("addnode", nil, d[2].p2p, "onetry")
+		h.moreBlocks(3)
+		await(t, time.Minute, "the daemon has caught up", func() bool { return d[0].height() >= d[1].height() })
+	}
+	stats := stop().Snapshot()
+	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
+	s := h.submissions()
+	t.Logf("blocks %v, miners %+v", s, stats)
+	if s["refused"] != 0 {
+		t.Errorf("blocks %v", s)
+	}
+	if credited := h.allShares(stats.Accepted); credited != stats.Accepted || h.count(`SELECT count(*) FROM rejected_share`) != 0 {
+		t.Errorf("%d shares credited, miners were told %d", credited, stats.Accepted)
+	}
+	if stats.Disconnects > stats.Connects || stats.Connects != 2 {
+		t.Errorf("miners were thrown out: %+v", stats)
+	}
+	h.paysThePool(d[1], d[0].address, 1)
+}
+
+// echo hands every share in again over another frontend, as it is and in somebody
+// else's name.
+type echo struct {
+	*pool.TemplateDesk
+	mu     sync.Mutex
+	others []*pool.TemplateDesk
+	thief  int64
+}
+
+func (e *echo) Put(ctx context.Context, shares []job.Share) error {
+	if err := e.TemplateDesk.Put(ctx, shares); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	renamed := slices.Clone(shares)
+	for i := range renamed {
+		renamed[i].Worker = e.thief
+	}
+	for _, other := range append(e.others, e.TemplateDesk) {
+		if err := other.Put(ctx, shares); err != nil {
+			return err
+		}
+	}
+	for _, other := range e.others {
+		time.Sleep(100 * time.Millisecond) // a copy is later than what it copies
+		if err := other.Put(ctx, renamed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
+	d := nodes(t, 2)
+	h := newHouse(t)
+	h.openBackend(d[0].address, d[0], d[1])
+	second := h.openFrontend(2)
+	thief, err := second.desk.Admit(t.Context(), pool.TemplateArrival{Address: minerAddress, Worker: "thief"})
+	must(t, err)
+	first := h.openFrontend(1, func(desk *pool.TemplateDesk) stratum.ShareSink {
+		return &echo{TemplateDesk: desk, others: []*pool.TemplateDesk{second.desk}, thief: thief}
+	})
+	// The same miners, under the same names, on both; some send every share twice.
+	var stops []func() *sim.Stats
+	for _, addr := range []string{first.addr, second.addr} {
+		for _, fault := range []sim.Fault{sim.Honest, sim.Duplicate} {
+			opt := steady(addr)
+			opt.Fault, opt.Connections, opt.HashRate = fault, 1, 96
+			stops = append(stops, h.miners(opt))
+		}
+	}
+	h.moreBlocks(20)
+	var accepted int64
+	for _, stop := range stops {
+		accepted += stop().Accepted.Load()
+	}
+	credited := h.allShares(accepted)
+	await(t, 30*time.Second, "every accepted share is credited", func() bool { return h.count(`SELECT count(*) FROM share`) >= accepted })
+	credited = h.count(`SELECT count(*) FROM share`)
+	stolen := ledgertest.Value[int64](t, h.db, `SELECT count(*) FROM share WHERE worker_id = $1`, thief)
+	known := h.count(`SELECT count(*) FROM rejected_share WHERE reason = 'BibleHashAlreadyKnown'`)
+	t.Logf("%d accepted, %d credited, %d refused as known, blocks %v", accepted, credited, known, h.submissions())
+	if credited != accepted || stolen != 0 || known == 0 {
+		t.Errorf("%d accepted, %d credited, %d of them to a thief, %d refused as known", accepted, credited, stolen, known)
+	}
+	if n := h.count(`SELECT count(*) FROM (SELECT proof FROM share GROUP BY proof HAVING count(*) > 1) AS twice`); n != 0 {
+		t.Errorf("%d proofs count twice", n)
+	}
+	if n := h.count(`SELECT count(*) FROM rejected_share WHERE reason <> 'BibleHashAlreadyKnown'`); n != 0 {
+		t.Errorf("%d shares rejected for other reasons", n)
+	}
+}
