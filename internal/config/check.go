@@ -174,6 +174,25 @@ func (l *loader) checkFrontend() {
 			l.checkTLS(join(at, "tls"), &f.TLS)
 		}
 	}
+	for i := range f.Stratum {
+		l.checkStratum(fmt.Sprintf("frontend.stratum[%d]", i), &f.Stratum[i])
+	}
+}
+
+func (l *loader) checkStratum(at string, p *StratumPort) {
+	f := &l.cfg.Frontend
+	if p.Listen == "" {
+		l.fault(join(at, "listen"), "missing: where does it listen?")
+	}
+	if _, ok := l.cfg.Network[p.Network]; !ok {
+		l.fault(join(at, "network"), "there is no [network.%s]", clip(p.Network))
+	}
+	if p.TLS && (f.TLS.CertFile == "" || f.TLS.KeyFile == "") {
+		l.fault(join(at, "tls"), "needs cert_file and key_file in [frontend.tls]")
+	}
+	if p.ProxyProtocol && len(f.TrustedProxies) == 0 {
+		l.fault(join(at, "proxy_protocol"), "needs trusted_proxies: from anybody else the header is not believed")
+	}
 }
 
 func (l *loader) checkTLS(wanted string, t *TLS) {

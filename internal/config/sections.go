@@ -147,6 +147,13 @@ type Frontend struct {
 	// A listener for miners over HTTP (Action.aspx), one table each.
 	HTTP []HTTPListener `toml:"http"`
 
+	// A port for miners over TCP (Stratum), one table each.
+	Stratum []StratumPort `toml:"stratum"`
+
+	// Number of this frontend, unique over all frontends that serve Stratum: it
+	// keeps the search spaces of their miners apart.
+	Number int `toml:"number" default:"1" min:"1" max:"65535"`
+
 	// Proxies whose X-Forwarded-For is believed: addresses or networks like
 	// "10.0.0.0/8". From everybody else the header is ignored.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
@@ -221,6 +228,22 @@ type HTTPListener struct {
 
 	// Whether it speaks TLS, with the certificates of [frontend.tls].
 	TLS bool `toml:"tls" default:"false"`
+}
+
+// StratumPort is one port for miners over TCP.
+type StratumPort struct {
+	// Address and port, like "0.0.0.0:3333".
+	Listen string `toml:"listen" example:"0.0.0.0:3333"`
+
+	// The network that is mined on this port. Its mode decides what is spoken.
+	Network string `toml:"network" example:"main"`
+
+	// Whether it speaks TLS, with cert_file and key_file of [frontend.tls].
+	TLS bool `toml:"tls" default:"false"`
+
+	// Whether connections from trusted_proxies begin with a PROXY protocol header,
+	// version 1 or 2, as HAProxy sends it.
+	ProxyProtocol bool `toml:"proxy_protocol" default:"false"`
 }
 
 // TLS says where certificates come from.

@@ -50,7 +50,7 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 	}
 	p.addresses.HTTP = server.Addrs()
 	p.stack.run("http", server.Run)
-	return nil
+	return p.stratum(desk)
 }
 
 func (p *process) ledgerOptions() ledger.Options {

@@ -36,9 +36,10 @@ type Options struct {
 
 // Addresses are where a process listens.
 type Addresses struct {
-	HTTP   []net.Addr
-	Health net.Addr // nil where there is none
-	Web    net.Addr // nil where there is none
+	HTTP    []net.Addr
+	Stratum map[string]net.Addr // by name: network-number
+	Health  net.Addr            // nil where there is none
+	Web     net.Addr            // nil where there is none
 }
 
 // attributes are those of the log line that says where to look.

@@ -12,7 +12,7 @@ import (
 )
 
 func TestServicesEndInReverseOrderEachBeforeTheNextIsTold(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // gnet's worker pool lives from the start
 	s := newStack(slog.New(slog.DiscardHandler))
 	var mu sync.Mutex
 	var events []string
@@ -47,7 +47,7 @@ func TestServicesEndInReverseOrderEachBeforeTheNextIsTold(t *testing.T) {
 }
 
 func TestServiceThatEndsByItselfBreaksTheProcess(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent()) // gnet's worker pool lives from the start
 	broken := errors.New("listener broke")
 	for name, c := range map[string]struct {
 		run  func(context.Context) error

@@ -53,6 +53,7 @@ type House struct {
 	Dir     string
 
 	HTTP    string // address of Action.aspx
+	Stratum string // address of the Stratum port
 	Health  string // address of /readyz of the frontend or of the role all
 	Backend string // address of /readyz of the backend
 
@@ -79,7 +80,7 @@ func New(t testing.TB, opts Options) *House {
 	t.Cleanup(stop)
 	h.Daemon = d
 
-	h.HTTP, h.Health, h.Backend = freeAddress(t), freeAddress(t), freeAddress(t)
+	h.HTTP, h.Stratum, h.Health, h.Backend = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
 	h.Config = filepath.Join(h.Dir, "purepool.toml")
 	must(t, os.WriteFile(h.Config, []byte(h.config(opts, true)), 0o600))
 	must(t, os.WriteFile(h.frontendConfig(), []byte(h.config(opts, false)), 0o600))
@@ -135,6 +136,10 @@ burst_per_ip = 100000
 [[frontend.http]]
 listen = %q
 
+[[frontend.stratum]]
+listen = %q
+network = "test"
+
 [backend]
 tip_poll_interval = "200ms"
 retry_min = "50ms"
@@ -151,7 +156,7 @@ pool_address = %q
 hash_target = %q
 easiest_hash_target = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 %s%s`,
-		dsn("purepool_frontend"), secrets, queueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Health, h.Backend,
+		dsn("purepool_frontend"), secrets, queueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Stratum, h.Health, h.Backend,
 		Network, opts.PoolAddress, opts.HashTarget, daemons, opts.Extra)
 }
 

@@ -1,0 +1,47 @@
+package role
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"purepool/stratum"
+)
+
+// stratum opens the ports for miners over TCP, where there are any.
+func (p *process) stratum(desk stratum.Desk) error {
+	f := &p.cfg.Frontend
+	if len(f.Stratum) == 0 {
+		return nil
+	}
+	cfg := stratum.Config{
+		Desk: desk, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
+		Limits:    stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
+		DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
+	}
+	for i := range f.Stratum {
+		s := &f.Stratum[i]
+		port := stratum.Port{Name: fmt.Sprintf("%s-%d", s.Network, i), Address: s.Listen, Network: s.Network, Dialect: stratum.Classic}
+		if s.ProxyProtocol {
+			port.Proxies = f.TrustedProxies
+		}
+		if s.TLS {
+			certificate, err := tls.LoadX509KeyPair(string(f.TLS.CertFile), string(f.TLS.KeyFile))
+			if err != nil {
+				return fmt.Errorf("certificate of the Stratum port %s: %w", s.Listen, err)
+			}
+			port.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+		}
+		cfg.Ports = append(cfg.Ports, port)
+	}
+	server, err := stratum.New(cfg)
+	if err != nil {
+		return err
+	}
+	p.addresses.Stratum = make(map[string]net.Addr, len(cfg.Ports))
+	for _, port := range cfg.Ports {
+		p.addresses.Stratum[port.Name] = server.Addr(port.Name)
+	}
+	p.stack.run("stratum", server.Run)
+	return nil
+}
