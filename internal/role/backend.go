@@ -40,7 +40,9 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		return err
 	}
 
-	maintenance := newMaintenance(store, p.cfg, p.log)
+	books := newSettlement(ids, p.log)
+	maintenance := newMaintenance(store, books.Wake, p.log)
+	networks := make(map[string]served, len(ids))
 	for _, name := range p.networks() {
 		follower, client, err := p.chainOf(name, ids[name], store, maintenance)
 		if err != nil {
@@ -49,6 +51,10 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		if err := p.validator(broker, store, name, ids[name], client, follower); err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
+		networks[name] = served{client, follower}
+	}
+	if err := p.settle(books, networks); err != nil {
+		return err
 	}
 	p.stack.run("maintenance", maintenance.Run)
 
@@ -75,11 +81,7 @@ func (p *process) needs(name string, check func(context.Context) error) {
 
 // chainOf starts a network's daemon client and the follower of its chain.
 func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *maintenance) (*tip.Follower, *bbprpc.Client, error) {
-	n := p.cfg.Network[name]
-	client, err := bbprpc.New(bbprpc.Config{
-		Endpoints: endpoints(n), Timeout: n.DaemonTimeout, MaxInFlight: n.DaemonConcurrency, MaxBatch: n.DaemonBatch,
-		Logger: p.log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"network": name}, p.registry),
-	})
+	client, err := NewDaemons(p.cfg.Network[name], p.log, prometheus.WrapRegistererWith(prometheus.Labels{"network": name}, p.registry))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,7 +92,7 @@ func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *
 	follower := tip.NewFollower(tip.Config{
 		Network: name, Interval: p.cfg.Backend.TipPollInterval, Keep: p.cfg.Backend.KeepTips,
 		Slack:  tip.Slack{Seen: p.cfg.Backend.ArrivalGrace},
-		OnTip:  func(context.Context, tip.Tip) { m.Wake() },
+		OnTip:  func(context.Context, tip.Tip) { m.Wake(name) },
 		Logger: p.log, Registerer: p.registry,
 	}, validate.NewRPC(client), tipStore{store, id})
 	m.follow(id, follower)
@@ -195,40 +197,34 @@ func (s tipStore) Tips(ctx context.Context, since time.Time) ([]tip.Tip, error) 
 	return tips, nil
 }
 
-// maintenance makes the ledger's partitions ahead and drops what is too old.
+// maintenance makes the ledger's partitions ahead; what is too old is dropped by
+// a job.
 type maintenance struct {
 	store     *ledger.BackendStore
-	keep      ledger.Retention
 	followers map[int16]*tip.Follower
+	grown     func(network string) // told of new tips too
 	log       *slog.Logger
 	wake      chan struct{} // capacity 1
 }
 
-// Times between two runs: partitions are made days and thousands of blocks
-// ahead, and what is an hour too old hurts nobody.
+// Times between two runs: partitions are made days and thousands of blocks ahead.
 const (
 	partitionsEvery = 10 * time.Minute
-	dropEvery       = time.Hour
 	// notSoonerThan is the least time between two runs that new blocks ask for.
 	notSoonerThan = 5 * time.Second
 )
 
-func newMaintenance(store *ledger.BackendStore, cfg *config.Config, log *slog.Logger) *maintenance {
-	b := &cfg.Backend
-	return &maintenance{
-		store: store, followers: make(map[int16]*tip.Follower), log: log, wake: make(chan struct{}, 1),
-		keep: ledger.Retention{
-			Shares: b.KeepShares, Works: b.KeepWork, Rejected: b.KeepRejected, Solutions: b.KeepSolutions,
-			Minutes: b.KeepMinutes, Tips: b.KeepTips,
-		},
-	}
+func newMaintenance(store *ledger.BackendStore, grown func(network string), log *slog.Logger) *maintenance {
+	return &maintenance{store: store, followers: make(map[int16]*tip.Follower), grown: grown, log: log, wake: make(chan struct{}, 1)}
 }
 
 // follow adds a network, before Run.
 func (m *maintenance) follow(id int16, f *tip.Follower) { m.followers[id] = f }
 
-// Wake asks for a run, because the chain has grown. Safe for concurrent access.
-func (m *maintenance) Wake() {
+// Wake asks for a run, because a network's chain has grown. Safe for concurrent
+// access.
+func (m *maintenance) Wake(network string) {
+	m.grown(network)
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -237,13 +233,8 @@ func (m *maintenance) Wake() {
 
 // Run works until ctx ends. Failures are told and tried again at the next turn.
 func (m *maintenance) Run(ctx context.Context) error {
-	var dropped time.Time
 	for {
 		m.partitions(ctx)
-		if time.Since(dropped) >= dropEvery {
-			dropped = time.Now()
-			m.drop(ctx)
-		}
 		timer := time.NewTimer(partitionsEvery)
 		select {
 		case <-ctx.Done():
@@ -272,15 +263,5 @@ func (m *maintenance) partitions(ctx context.Context) {
 	}
 	if err := m.store.EnsurePartitions(ctx, time.Now(), heights); err != nil && ctx.Err() == nil {
 		m.log.Error("partitions could not be made ahead", slog.Any("error", err))
-	}
-}
-
-func (m *maintenance) drop(ctx context.Context) {
-	names, err := m.store.DropExpired(ctx, time.Now(), m.keep)
-	if err != nil && ctx.Err() == nil {
-		m.log.Error("expired partitions could not be dropped", slog.Any("error", err))
-	}
-	if len(names) > 0 {
-		m.log.Info("expired partitions dropped", slog.Any("partitions", names))
 	}
 }
