@@ -58,7 +58,7 @@ func (s *Server) loadPages() (map[string]*template.Template, error) {
 func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"asset": s.assets.url,
-		"num":   formatNumber, "coins": formatCoins, "rate": formatRate, "pct": formatPercent, "span": formatSpan,
+		"num":   formatNumber, "coins": coinsHTML, "rate": formatRate, "pct": formatPercent, "span": formatSpan,
 		"ago": formatAgo, "moment": formatMoment, "stamp": stamp, "hash": formatHash, "shortHash": shortHash, "short": shortAddress,
 		"noun": noun, "advice": adviceFor, "int64": func(n int) int64 { return int64(n) },
 		"hashes": func(v float64) string { return formatSI(v, "H") },
@@ -123,6 +123,19 @@ func txid(h [32]byte) template.HTML {
 	}
 	// Hex digits and an ellipsis: nothing to escape.
 	return template.HTML(`<code title="` + formatHash(h) + `">` + shortHash(h) + `</code>`) //nolint:gosec // made of hex digits
+}
+
+// coinsHTML writes satoshis as coins, exactly; what stands after two decimals
+// is set back.
+func coinsHTML(satoshis int64) template.HTML {
+	text := formatCoins(satoshis)
+	cut := strings.IndexByte(text, '.') + 3
+	if cut == len(text) {
+		return template.HTML(text) //nolint:gosec // made of digits
+	}
+	// All eight, so that points stand below each other.
+	tail := (text[cut:] + "000000")[:6]
+	return template.HTML(text[:cut] + `<span class="tail">` + tail + `</span>`) //nolint:gosec // made of digits
 }
 
 // addressExample shows what an address of a network looks like.

@@ -228,8 +228,8 @@
         cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 9, fill: colour("--paper"), width: 2, stroke: colour("--accent") } },
         scales: { y: { range: (u, low, high) => [0, high * 1.08] } },
         axes: [
-          { stroke: quiet, font, grid: { show: false }, ticks: { stroke: line, size: 5 }, values: "{HH}:{mm}", space: 64, ...this.dates(s) },
-          { stroke: quiet, font, size: 80, grid: { stroke: line, width: 1 }, ticks: { show: false }, space: 44, values: (u, values) => values.map((v) => si(v, "H/s")) },
+          { stroke: quiet, font, grid: { show: false }, ticks: { stroke: line, size: 5 }, size: 30, space: 64, ...this.dates(s) },
+          { stroke: quiet, font, size: 80, grid: { stroke: line, width: 1 }, ticks: { show: false }, space: 44, values: (u, values) => values.map((v) => si(v, "H/s").replace(/\.0+(?=\u00a0)/, "")) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 2, fill: colour("--wash"), points: { show: false } }],
         hooks: { setCursor: [(u) => this.hover(u.cursor.idx)] },
