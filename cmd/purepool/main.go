@@ -77,7 +77,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.Help(help), kong.Bind(a),
-		kong.Vars{"default_config": config.DefaultPath, "config_env": config.EnvFile},
+		kong.Vars{"default_config": config.DefaultPath, "config_env": config.EnvFile, "stratumfaults": stratumFaults()},
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "purepool:", err)
