@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,12 +19,59 @@ const (
 	maxStaleJobs = 4
 )
 
-// openJob is a job as it is served. It is immutable but for the shares seen.
+// notices are the texts of a job: one, or, where the job binds its shares'
+// targets, one for each target in use.
+type notices struct {
+	one  notification
+	mu   sync.RWMutex // guards each
+	each map[job.Bits]notification
+}
+
+// notification is mining.notify of a job.
+type notification struct {
+	line []byte // the broadcast
+	body []byte // between the job's number and the clean flag
+}
+
+// maxNotices bounds the texts kept of one job, about 2 kB each; there are as many
+// targets in use as vardiff has found.
+const maxNotices = 4096
+
+// notification returns the texts for sessions of this target.
+func (o *openJob) notification(target job.Bits) notification {
+	if !o.job.BindsTarget {
+		return o.texts.one
+	}
+	o.texts.mu.RLock()
+	n, ok := o.texts.each[target]
+	o.texts.mu.RUnlock()
+	if ok {
+		return n
+	}
+	n = o.write(target)
+	o.texts.mu.Lock()
+	defer o.texts.mu.Unlock()
+	if o.texts.each == nil {
+		o.texts.each = make(map[job.Bits]notification)
+	}
+	if len(o.texts.each) < maxNotices {
+		o.texts.each[target] = n
+	}
+	return n
+}
+
+func (o *openJob) write(target job.Bits) (n notification) {
+	n.body = appendNotifyBody(nil, o.job, target)
+	n.line = appendNotify(nil, o.key, n.body, o.job.Clean)
+	return n
+}
+
+// openJob is a job as it is served. It is immutable but for the shares seen and
+// the texts made.
 type openJob struct {
 	job    *job.Job
 	key    uint64
-	line   []byte // the broadcast
-	body   []byte // of mining.notify, between the job's number and the clean flag
+	texts  notices
 	target pow.Target
 	seen   *job.Duplicates
 }
@@ -140,8 +188,10 @@ func (b *book) refuse(j *job.Job) bool {
 }
 
 func (b *book) open(j *job.Job) *openJob {
-	o := &openJob{job: j, key: keyOf(j.Seq), body: appendNotifyBody(nil, j), seen: job.NewDuplicates(b.most)}
-	o.line = appendNotify(nil, o.key, o.body, j.Clean)
+	o := &openJob{job: j, key: keyOf(j.Seq), seen: job.NewDuplicates(b.most)}
+	if !j.BindsTarget {
+		o.texts.one = o.write(0)
+	}
 	o.target, _ = j.Target() // Validate has read it
 	return o
 }

@@ -126,15 +126,18 @@ func appendReconnect(b []byte, to DrainTarget, wait int) []byte {
 const notifyHead = `{"id":null,"method":"mining.notify","params":["`
 
 // appendNotifyBody appends everything between the job's number and the clean
-// flag: previous hash in eight byte-swapped words, the halves of the coinbase,
+// flag, with the target that the job binds, if it binds one: previous hash in eight byte-swapped words, the halves of the coinbase,
 // merkle branches, version, bits and time.
-func appendNotifyBody(b []byte, j *job.Job) []byte {
+func appendNotifyBody(b []byte, j *job.Job, target job.Bits) []byte {
 	b = append(b, `","`...)
 	for word := 0; word < len(j.Prev); word += 4 {
 		b = hex.AppendEncode(b, []byte{j.Prev[word+3], j.Prev[word+2], j.Prev[word+1], j.Prev[word]})
 	}
 	b = append(b, `","`...)
 	b = hex.AppendEncode(b, j.Coinbase1)
+	if j.BindsTarget {
+		b = appendHex32(b, uint32(target))
+	}
 	b = append(b, `","`...)
 	b = hex.AppendEncode(b, j.Coinbase2)
 	b = append(b, `",[`...)

@@ -266,7 +266,7 @@ func (s *session) send(out *[]byte, open *openJob, key uint64, clean bool) bool 
 		*out = appendSetDifficulty(*out, v.Difficulty())
 	}
 	v.sent = key
-	*out = appendNotify(*out, key, open.body, clean)
+	*out = appendNotify(*out, key, open.notification(v.asked.bits[0]).body, clean)
 	return true
 }
 
@@ -286,7 +286,7 @@ func (l *loop) renew(s *session, b *book) {
 	if s.vary.want == s.vary.asked.bits[0] && clean == open.job.Clean &&
 		s.extranonce2Size == open.job.Extranonce2Size && (!s.has(rollsVersion) || s.mask&open.job.VersionMask == s.maskSent) {
 		s.vary.sent = open.key
-		s.write(open.line) // the same bytes for everybody
+		s.write(open.notification(s.vary.asked.bits[0]).line) // the same bytes for everybody, or of one target
 		return
 	}
 	s.send(&l.out, open, open.key, clean)
@@ -399,6 +399,9 @@ func (s *session) share(m *message) (Outcome, *op) {
 		return Malformed, nil
 	}
 	f.VersionBits = versionBits
+	if open.job.BindsTarget {
+		f.Target = target
+	}
 	received := s.srv().moment()
 	switch srv := s.srv(); {
 	case !open.job.TimeAllowed(ntime, received):

@@ -34,6 +34,9 @@ type Assembler struct {
 // assembler's next call.
 func (a *Assembler) Coinbase(j *Job, f *Found) []byte {
 	b := append(a.coinbase[:0], j.Coinbase1...)
+	if j.BindsTarget {
+		b = binary.BigEndian.AppendUint32(b, uint32(f.Target))
+	}
 	b = append(b, f.Extranonce1[:]...)
 	b = append(b, f.Extranonce2[:min(f.Extranonce2Size, MaxExtranonce2)]...)
 	a.coinbase = append(b, j.Coinbase2...)

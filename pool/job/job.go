@@ -65,6 +65,12 @@ type Job struct {
 	Clean bool `cbor:"15,keyasint,omitempty"`
 	// IssuedAt is when the backend issued the job.
 	IssuedAt Moment `cbor:"16,keyasint"`
+	// BindsTarget says that between Coinbase1 and extranonce1 stand four more bytes:
+	// the target that the share is asked to meet, in compact form, big-endian. What
+	// a share weighs is so fixed before its proof is looked for; whoever chooses it
+	// afterwards, for each proof the hardest target that it happens to meet, is paid
+	// several times for the same work. See [Found].Target.
+	BindsTarget bool `cbor:"17,keyasint,omitempty"`
 }
 
 // Target returns the network's target. The error is that of the compact form and

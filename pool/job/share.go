@@ -47,6 +47,9 @@ type Found struct {
 	Nonce           uint32               `cbor:"5,keyasint"`
 	// VersionBits are the bits that the miner set within the job's VersionMask.
 	VersionBits uint32 `cbor:"6,keyasint,omitempty"`
+	// Target is the target that stands in the coinbase, where the job binds it
+	// ([Job].BindsTarget), and else zero.
+	Target Bits `cbor:"7,keyasint,omitempty"`
 }
 
 // Share is one submitted share of a template network on its way from a frontend

@@ -20,7 +20,13 @@ type Plan struct {
 	// zero on BiblePay, whose daemon refuses blocks for some of them.
 	VersionMask     uint32
 	Extranonce2Size uint8 // 4 where zero
+	// BindTargets lets every share's target stand in its coinbase (job.Job), so that
+	// no frontend can choose it afterwards.
+	BindTargets bool
 }
+
+// boundBytes is the length of a target in a coinbase.
+const boundBytes = 4
 
 // builder makes jobs of templates. It is immutable.
 type builder struct {
@@ -36,9 +42,12 @@ func newBuilder(plan Plan) (*builder, error) {
 	if plan.Extranonce2Size == 0 {
 		plan.Extranonce2Size = job.MinExtranonce2
 	}
+	reserved := job.Extranonce1Size + int(plan.Extranonce2Size)
+	if plan.BindTargets {
+		reserved += boundBytes
+	}
 	return &builder{plan, chain.CoinbasePlan{
-		PoolScript: address.PayScript(), Reserved: job.Extranonce1Size + int(plan.Extranonce2Size), Tag: plan.Tag,
-		OutputMessages: plan.Chain.OutputMessages(),
+		PoolScript: address.PayScript(), Reserved: reserved, Tag: plan.Tag, OutputMessages: plan.Chain.OutputMessages(),
 	}}, nil
 }
 
@@ -53,7 +62,7 @@ func (b *builder) build(t *chain.Template, seq uint64, clean bool, now time.Time
 		Version: t.Version, VersionMask: b.plan.VersionMask, Prev: t.Prev, Bits: t.Bits,
 		Time: max(t.Time, t.MinTime), MinTime: t.MinTime, Coinbase1: first, Coinbase2: second,
 		Extranonce2Size: b.plan.Extranonce2Size, Branches: job.Branches(t.TransactionIDs()),
-		Clean: clean, IssuedAt: job.MomentOf(now),
+		Clean: clean, IssuedAt: job.MomentOf(now), BindsTarget: b.plan.BindTargets,
 	}
 	if err := j.Validate(); err != nil {
 		return nil, err

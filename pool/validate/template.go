@@ -485,6 +485,8 @@ func (v *Template) check(ctx context.Context, i *item) error {
 		i.reject(StaleShare, "")
 	case arrived.Sub(i.job.IssuedAt.Time()) > v.base.cfg.Rules.WorkLifetime:
 		i.reject(WorkExpired, "")
+	case i.job.BindsTarget && s.Found.Target != s.Target:
+		i.reject(WorkTampered, "the target is not the one that stands in the coinbase")
 	case compare(target, easiest) > 0:
 		i.reject(WorkTampered, "the target is easier than any that this pool asks for")
 	case v.hardest != 0 && compare(target, v.hardest.Target()) < 0:

@@ -143,7 +143,7 @@ func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	}
 	b.maker, err = jobs.NewMaker(jobs.Config{
 		Plan: jobs.Plan{
-			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/",
+			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/", BindTargets: true,
 		},
 		Rules: []string{"mweb", "segwit"}, Poll: 200 * time.Millisecond, Tell: 500 * time.Millisecond,
 		Logger: h.log, Registerer: b.registry,

