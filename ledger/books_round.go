@@ -54,7 +54,8 @@ type round struct {
 // moved up where it lies within what has been paid already, so that a round is
 // never empty of time. Where it lies within the round of another block that has
 // not been paid, that one is divided. What miners have done in the round is
-// counted, once; later verdicts add to it.
+// counted, once; later verdicts add to it. While they are counted (a third of a
+// second for a million shares) verdicts of the network wait.
 //
 // A block that has a round, or that is not on the best chain, is left alone.
 func (b *Books) CloseRound(ctx context.Context, blockID int64, border time.Time, scheme string) (closed bool, err error) {

@@ -36,6 +36,10 @@
 // sees to it, in the transaction of the verdict (count_late_shares), so a share
 // cannot be forgotten, and none can be counted twice.
 //
+// Under pplns the shares that are weighed are the last ones before the border,
+// read when the block is shared out; rounds then only say which shares are paid
+// for and may be dropped. Under solo they say the same, and the finder gets all.
+//
 // # Orphans
 //
 // The round of an orphaned block stays as it is, and is paid by the next block of

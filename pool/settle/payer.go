@@ -330,20 +330,29 @@ func (r *payRun) attempt(ctx context.Context, p *ledger.Payment) (again bool, er
 	// after it leaves "sending": the wallet is asked for the tag, shows nothing,
 	// and after a while the payment is an intent again.
 	r.opts.Fail.Hit("pay.before-begin")
+	begun := time.Now()
 	if _, err := r.books.BeginSending(ctx, p.ID, mark, height); err != nil {
 		return false, err
 	}
 	p.WalletMark, p.CalledHeight = mark, height
 	r.opts.Fail.Hit("pay.after-begin")
 	// Somebody else may have become the payer while this process slept.
+	// Then it is his to ask the wallet; this one touches nothing any more.
 	if err := r.alive(ctx); err != nil {
-		return false, errors.Join(err, r.books.NotPaid(ctx, p.ID, r.opts.Now(), "the lock was lost before the call"))
+		return false, err
 	}
+	// A process that slept between that question and the call must not make it
+	// when others have concluded that it never was made.
+	callCtx, cancel := ctx, context.CancelFunc(func() {})
+	if r.opts.AbsentDelay > 0 {
+		callCtx, cancel = context.WithDeadline(ctx, begun.Add(r.opts.AbsentDelay/2))
+	}
+	defer cancel()
 
 	// Step 3. Dying within it leaves "sending", whether the wallet has paid or
 	// not; the wallet's book tells.
 	r.opts.Fail.Hit("pay.before-wallet")
-	txid, err := r.wallet.SendMany(ctx, r.batch(p))
+	txid, err := r.wallet.SendMany(callCtx, r.batch(p))
 	r.opts.Fail.Hit("pay.after-wallet")
 	if err != nil {
 		return r.refused(ctx, p, err)

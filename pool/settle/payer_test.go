@@ -232,6 +232,30 @@ func TestPayersThatStartTogetherMakeOnePayment(t *testing.T) {
 	w.audit()
 }
 
+func TestAPayerThatHasLostItsLockDoesNotCallTheWallet(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.credit("anna", 5*coin)
+	w.wallet.asked = func() { // the database restarts while the wallet is asked for its balance
+		w.super.MustExec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	}
+	if _, err := w.payer.Pay(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	w.wallet.asked = nil
+	if w.wallet.calls != 0 {
+		t.Fatal("the wallet was called without the lock")
+	}
+	w.audit()
+	for range 3 {
+		_, _ = w.payer.Pay(t.Context()) // connections of the pool are broken too
+	}
+	w.wantPaid(map[string]int64{"anna": 5 * coin})
+	if w.wallet.calls != 1 {
+		t.Errorf("the wallet was called %d times", w.wallet.calls)
+	}
+	w.audit()
+}
+
 // P4, P6: an address that cannot be paid takes nobody's place.
 func TestAnUnpayableAddressIsSetAsideAndTheRestIsPaid(t *testing.T) {
 	w := newWorld(t, worldOptions{payer: settle.PayerOptions{MaxMiners: 2}})

@@ -12,6 +12,7 @@ import (
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool/settle"
+	"purepool/pool/settle/schedule"
 	"purepool/pool/settle/scheme"
 )
 
@@ -545,7 +546,7 @@ func TestSoloPaysTheFinderAlone(t *testing.T) {
 	w.audit()
 }
 
-// W9.
+// W7, W9.
 func TestSharesThatAreNotPaidAreNeverDropped(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	w.now = w.now.AddDate(0, 0, -40)
@@ -591,6 +592,29 @@ func TestTheAuditOfAPoolWithoutBlocksIsCleanAndOwesNothing(t *testing.T) {
 	}
 }
 
+func TestTheJobsBringABlockToAPayment(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.share("anna", 1)
+	w.find("anna", 5*coin)
+	network := settle.Network{Name: w.name, ID: w.net, Watcher: w.watcher, Settler: w.settler, Payer: w.payer, Auditor: w.auditor, Books: w.books}
+	runner := schedule.New(schedule.Options{}, w.books, network.Jobs(settle.Intervals{})...)
+	for range 3 {
+		w.chain.mine(0)
+	}
+	for _, name := range []string{
+		settle.JobFindBlocks, settle.JobRounds, settle.JobShareOut, settle.JobPayments, settle.JobRating, settle.JobAudit,
+	} {
+		if err := runner.Once(t.Context(), w.name, name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.wantPaid(map[string]int64{"anna": 5 * coin})
+	w.wallet.err = away(false)
+	if err := runner.Once(t.Context(), w.name, settle.JobAudit); !errors.Is(err, settle.ErrNotClean) {
+		t.Errorf("the audit without a wallet: %v", err)
+	}
+}
+
 func TestTheAuditSaysWhatTheWalletLacks(t *testing.T) {
 	w := newWorld(t, worldOptions{})
 	w.share("anna", 1)
@@ -613,6 +637,7 @@ func TestTheAuditSaysWhatTheWalletLacks(t *testing.T) {
 	}
 }
 
+// P20: a balance is what its entries say, or the audit tells.
 func TestTheAuditFindsWhatDoesNotAddUp(t *testing.T) {
 	for _, damage := range []struct{ check, sql string }{
 		{"balances equal their entries", "UPDATE balance SET amount = amount + 1 WHERE account_id = (SELECT min(id) FROM account WHERE kind = 'miner')"},

@@ -462,6 +462,7 @@ type testWallet struct {
 	most    int   // recipients; 0: any number
 	err     error // every question is answered by it
 	seen    []bbprpc.PaymentBatch
+	asked   func() // called at every question for the balance
 }
 
 type walletTx struct {
@@ -570,6 +571,9 @@ func (w *testWallet) WalletTransaction(_ context.Context, txid chain.Hash) (bbpr
 
 func (w *testWallet) WalletInfo(context.Context) (bbprpc.WalletInfo, error) {
 	ours := w.chain.ours()
+	if w.asked != nil {
+		w.asked()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return bbprpc.WalletInfo{Balance: bbprpc.Amount(ours - w.spent)}, w.err

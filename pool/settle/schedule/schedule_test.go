@@ -67,6 +67,7 @@ func TestAJobRunsOnceAtATimeOverAllBackends(t *testing.T) {
 	}
 }
 
+// W8: what is run by hand runs here and now.
 func TestErrorsAndPanicsAreWrittenDownAndTheJobGoesOn(t *testing.T) {
 	db := ledgertest.New(t)
 	books := db.Backend().Books()
