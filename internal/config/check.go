@@ -21,6 +21,7 @@ import (
 func (l *loader) check() {
 	l.checkQueue()
 	l.checkFrontend()
+	l.checkWeb()
 	l.checkBackend()
 	for _, name := range slices.Sorted(maps.Keys(l.cfg.Network)) {
 		l.checkNetwork(join("network", name), name, l.cfg.Network[name])
@@ -176,6 +177,26 @@ func (l *loader) checkFrontend() {
 	}
 	for i := range f.Stratum {
 		l.checkStratum(fmt.Sprintf("frontend.stratum[%d]", i), &f.Stratum[i])
+	}
+}
+
+func (l *loader) checkWeb() {
+	w := &l.cfg.Web
+	if _, ok := l.cfg.Network[w.DefaultNetwork]; w.DefaultNetwork != "" && !ok {
+		l.fault("web.default_network", "there is no [network.%s]", clip(w.DefaultNetwork))
+	}
+	for i, e := range w.Endpoint {
+		at := fmt.Sprintf("web.endpoint[%d]", i)
+		u, err := url.Parse(e.URL)
+		kinds := []string{"http", "https", "stratum+tcp", "stratum+ssl"}
+		if err != nil || !slices.Contains(kinds, u.Scheme) || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+			l.fault(join(at, "url"), `%q is no address of miners, like "stratum+tcp://pool.example.org:3333"`, clip(e.URL))
+		} else if u.Port() == "" && strings.HasPrefix(u.Scheme, "stratum") {
+			l.fault(join(at, "url"), "%q has no port", clip(e.URL))
+		}
+		if _, ok := l.cfg.Network[e.Network]; !ok {
+			l.fault(join(at, "network"), "there is no [network.%s]", clip(e.Network))
+		}
 	}
 }
 

@@ -1,47 +1,129 @@
 package role
 
 import (
+	"cmp"
 	"context"
-	"fmt"
-	"log/slog"
 	"net"
-	"net/http"
-	"time"
+	"net/url"
+	"slices"
+	"strconv"
 
-	"purepool/internal/serve"
+	"purepool/internal/config"
+	"purepool/ledger"
+	web "purepool/sidecar-web"
 )
 
-const notBuiltYet = `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Purepool</title>
-<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}</style>
-<h1>Purepool</h1>
-<p>The pages of this pool are not built yet.
-<p>Miners are not affected: they talk to <code>Action.aspx</code> at the frontend.
-</html>
-`
-
-// web starts the pages, or for now the page which says that there are none.
+// web starts the pages.
 func (p *process) web(ctx context.Context) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Web.Listen)
+	store, err := ledger.OpenWeb(ctx, p.cfg.Database.WebDSN.Value(), p.ledgerOptions())
 	if err != nil {
-		return fmt.Errorf("web listener: %w", err)
+		return err
 	}
-	p.addresses.Web = listener.Addr()
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		w.WriteHeader(http.StatusNotImplemented)
-		_, _ = w.Write([]byte(notBuiltYet))
-	})
-	server := &http.Server{
-		Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	p.stack.closing("web ledger", store.Close)
+	// Pages without their database show the last known numbers, and say so.
+	p.health.AddOptional("web database", store.Ping)
+	ids, err := p.networkIDs(ctx, store)
+	if err != nil {
+		return err
 	}
-	p.stack.run("web", func(ctx context.Context) error { return serve.HTTP(ctx, server, listener, 5*time.Second) })
+	server, err := web.New(webConfig(p.cfg, p.networks(), ids), store, p.log, p.registry)
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(ctx, p.cfg.Web.Listen); err != nil {
+		return err
+	}
+	p.addresses.Web = server.Addr()
+	p.stack.run("web", server.Run)
 	return nil
+}
+
+// webConfig is the pages' configuration in their own terms.
+func webConfig(cfg *config.Config, names []string, ids map[string]int16) web.Config {
+	w := &cfg.Web
+	out := web.Config{
+		Title: w.Title, TrustedProxies: w.TrustedProxies, RatePerIP: float64(w.RequestsPerSecondPerIP), BurstPerIP: w.BurstPerIP,
+		MaxListeners: w.MaxListeners, Fresh: w.Fresh, StoreTimeout: w.StoreTimeout,
+	}
+	first := cmp.Or(w.DefaultNetwork, "main")
+	slices.SortStableFunc(names, func(x, y string) int {
+		switch first {
+		case x:
+			return -1
+		case y:
+			return 1
+		}
+		return 0
+	})
+	for _, name := range names {
+		n := cfg.Network[name]
+		c, _ := n.ChainOf(name) // the configuration was checked
+		shown := web.Network{
+			Name: name, ID: ids[name], Chain: c, Ticker: tickerOf(c.Coin), Mode: n.Mode, Algorithm: n.Algorithm, FeePercent: n.FeePercent.String(),
+			MaturityBlocks: int32(n.Settlement.Confirmations), MaturityAge: n.Settlement.MaturityTime, //nolint:gosec // bounded by the configuration
+			Endpoints: webEndpoints(cfg, name),
+		}
+		if n.Payments.Enabled {
+			shown.PayoutThreshold = int64(n.Payments.Threshold)
+		}
+		out.Networks = append(out.Networks, shown)
+	}
+	return out
+}
+
+// tickerOf is what stands behind amounts of a coin.
+func tickerOf(coin string) string {
+	switch coin {
+	case "BiblePay":
+		return "BBP"
+	case "Litecoin":
+		return "LTC"
+	case "Bitcoin":
+		return "BTC"
+	}
+	return coin
+}
+
+// webEndpoints is where visitors are told to connect: where the configuration
+// says so, else at the frontend's listeners that it knows.
+func webEndpoints(cfg *config.Config, network string) (list []web.Endpoint) {
+	for _, e := range cfg.Web.Endpoint {
+		u, err := url.Parse(e.URL)
+		if err != nil || e.Network != network {
+			continue // the configuration was checked
+		}
+		port, err := strconv.Atoi(u.Port())
+		if err != nil {
+			port = map[string]int{"http": 80, "https": 443}[u.Scheme]
+		}
+		list = append(list, web.Endpoint{Kind: u.Scheme, Host: u.Hostname(), Port: port, Note: e.Note})
+	}
+	if len(cfg.Web.Endpoint) > 0 {
+		return list
+	}
+	add := func(kind, listen string) {
+		_, text, err := net.SplitHostPort(listen)
+		port, err2 := strconv.Atoi(text)
+		if err == nil && err2 == nil && port > 0 {
+			list = append(list, web.Endpoint{Kind: kind, Host: cfg.Web.MinerHost, Port: port})
+		}
+	}
+	for _, l := range cfg.Frontend.HTTP {
+		if cfg.Network[network].Mode == "classic" {
+			add(secureOr(l.TLS, web.EndpointHTTPS, web.EndpointHTTP), l.Listen)
+		}
+	}
+	for _, l := range cfg.Frontend.Stratum {
+		if l.Network == network {
+			add(secureOr(l.TLS, web.EndpointStratumTLS, web.EndpointStratum), l.Listen)
+		}
+	}
+	return list
+}
+
+func secureOr(secure bool, yes, no string) string {
+	if secure {
+		return yes
+	}
+	return no
 }
