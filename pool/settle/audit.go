@@ -2,7 +2,6 @@ package settle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -58,26 +57,6 @@ type Audit struct {
 	Checks  []ledger.BooksCheck `json:"checks"`
 	Totals  ledger.BooksTotals  `json:"totals"`
 	Wallet  WalletAudit         `json:"wallet"`
-}
-
-// ErrNotClean: an audit found faults.
-var ErrNotClean = errors.New("the books are not proved")
-
-// Err returns what is wrong in a few words, as an [ErrNotClean]; nil where the
-// audit is clean.
-func (a *Audit) Err() error {
-	if a.Clean {
-		return nil
-	}
-	for _, c := range a.Checks {
-		if c.Faults > 0 {
-			return fmt.Errorf("%w: %s: %d faults, such as: %s", ErrNotClean, c.Name, c.Faults, c.Detail)
-		}
-	}
-	if a.Wallet.Error != "" {
-		return fmt.Errorf("%w: the wallet did not answer: %s", ErrNotClean, a.Wallet.Error)
-	}
-	return fmt.Errorf("%w: the wallet lacks %d satoshis of what is owed", ErrNotClean, a.Wallet.Missing)
 }
 
 // Auditor proves the books of one network.

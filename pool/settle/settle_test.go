@@ -12,7 +12,6 @@ import (
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool/settle"
-	"purepool/pool/settle/schedule"
 	"purepool/pool/settle/scheme"
 )
 
@@ -589,29 +588,6 @@ func TestTheAuditOfAPoolWithoutBlocksIsCleanAndOwesNothing(t *testing.T) {
 	audit := w.audit()
 	if !audit.Clean || audit.Wallet.Owed != 0 || audit.Wallet.Missing != 0 || audit.Wallet.Coverage != settle.Covered {
 		t.Errorf("%+v", audit)
-	}
-}
-
-func TestTheJobsBringABlockToAPayment(t *testing.T) {
-	w := newWorld(t, worldOptions{})
-	w.share("anna", 1)
-	w.find("anna", 5*coin)
-	network := settle.Network{Name: w.name, ID: w.net, Watcher: w.watcher, Settler: w.settler, Payer: w.payer, Auditor: w.auditor, Books: w.books}
-	runner := schedule.New(schedule.Options{}, w.books, network.Jobs(settle.Intervals{})...)
-	for range 3 {
-		w.chain.mine(0)
-	}
-	for _, name := range []string{
-		settle.JobFindBlocks, settle.JobRounds, settle.JobShareOut, settle.JobPayments, settle.JobRating, settle.JobAudit,
-	} {
-		if err := runner.Once(t.Context(), w.name, name); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	w.wantPaid(map[string]int64{"anna": 5 * coin})
-	w.wallet.err = away(false)
-	if err := runner.Once(t.Context(), w.name, settle.JobAudit); !errors.Is(err, settle.ErrNotClean) {
-		t.Errorf("the audit without a wallet: %v", err)
 	}
 }
 
