@@ -30,3 +30,24 @@ func (b *Books) Payout(ctx context.Context, minerID int64) (Payout, error) {
 	p.RetryAt = utcOrZero(retry)
 	return p, wrap(ctx, "read payout", err)
 }
+
+// Addresses returns the addresses of miners by their ids.
+func (b *Books) Addresses(ctx context.Context, ids []int64) (map[int64]string, error) {
+	ctx, cancel := b.bound(ctx)
+	defer cancel()
+	rows, err := b.db.QueryContext(ctx, `SELECT id, address FROM miner WHERE id = ANY (CAST($1 AS bigint[]))`, int64Array(ids))
+	if err != nil {
+		return nil, wrap(ctx, "read addresses", err)
+	}
+	defer rows.Close()
+	addresses := make(map[int64]string, len(ids))
+	for rows.Next() {
+		var id int64
+		var address string
+		if err := rows.Scan(&id, &address); err != nil {
+			return nil, wrap(ctx, "read addresses", err)
+		}
+		addresses[id] = address
+	}
+	return addresses, wrap(ctx, "read addresses", rows.Err())
+}

@@ -25,7 +25,13 @@ import (
 
 type adminCmd struct {
 	Deadletter deadletterCmd `cmd:"" help:"Shares that could not be judged, set aside for a person."`
-	Miner      minerCmd      `cmd:"" help:"Find, disable and enable miners; give them targets of their own."`
+	Miner      minerCmd      `cmd:"" help:"Find miners, see what they have, change how they are treated."`
+
+	Audit       auditCmd       `cmd:"" help:"Prove the books, and that the wallet covers them."`
+	Block       blockCmd       `cmd:"" help:"Blocks of the pool and their sharing out."`
+	Payment     paymentCmd     `cmd:"" help:"Payments: look, begin, hold, decide."`
+	Schedule    scheduleCmd    `cmd:"" help:"What the backends do by themselves."`
+	NotifyBlock notifyBlockCmd `cmd:"" help:"Tell the backends that there is a new block (the daemon's blocknotify)."`
 }
 
 type deadletterCmd struct {
@@ -199,6 +205,11 @@ type minerCmd struct {
 	Disable   minerDisableCmd `cmd:"" help:"Refuse a miner's requests and shares."`
 	Enable    minerEnableCmd  `cmd:"" help:"Take a miner's requests and shares again."`
 	SetTarget minerTargetCmd  `cmd:"" help:"Give a miner a hash target of its own."`
+	Show      minerShowCmd    `cmd:"" help:"Show a miner's balance, how it is paid, and its last share."`
+	Ignore    minerIgnoreCmd  `cmd:"" help:"Do not credit a miner's shares."`
+	Credit    minerCreditCmd  `cmd:"" help:"Credit a miner's shares again."`
+	SetPayout minerPayoutCmd  `cmd:"" help:"Set a miner's own payment threshold, hold or release its payments."`
+	Correct   minerCorrectCmd `cmd:"" help:"Give a miner coins from the pool's correction account, or take them."`
 }
 
 // withLedger calls do with the backend's store, which is the operator's too.

@@ -36,12 +36,12 @@ func main() {
 // commands is the command line.
 type commands struct {
 	Frontend frontendCmd `cmd:"" help:"Serve miners over HTTP: give out work, take shares."`
-	Backend  backendCmd  `cmd:"" help:"Judge shares and write them to the ledger."`
+	Backend  backendCmd  `cmd:"" help:"Judge shares, share blocks out, pay."`
 	Web      webCmd      `cmd:"" help:"Serve the pages."`
 	All      allCmd      `cmd:"" help:"Play all roles in one process, for one machine."`
 	Demo     demoCmd     `cmd:"" help:"Run a whole pool with nothing to configure: its own Postgres, broker, simulated daemon and miners."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database up to this version: tables, roles, grants, networks."`
-	Admin    adminCmd    `cmd:"" help:"Look after miners and dead letters."`
+	Admin    adminCmd    `cmd:"" help:"Look after miners, blocks, payments, jobs and dead letters; audit the books."`
 	Sim      simCmd      `cmd:"" help:"Simulate a coin daemon, miners, a recorded share."`
 	Config   configCmd   `cmd:"" help:"Check the configuration, or print an example or the reference."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`

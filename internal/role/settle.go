@@ -89,6 +89,9 @@ type SettlementOptions struct {
 	Registerer prometheus.Registerer // nil: no metrics
 	// SkipShares keeps audits from counting shares.
 	SkipShares bool
+	// PayNow lets payments begin at any time of day, and also where they are
+	// switched off: a person is there who says so.
+	PayNow bool
 }
 
 // Wallet returns the one of a network's daemons whose wallet is the pool's: the
@@ -131,6 +134,9 @@ func NewSettlement(opts SettlementOptions) (*Settlement, error) {
 	payer, err := payerOptions(opts.Network, n)
 	if err != nil {
 		return nil, err
+	}
+	if opts.PayNow {
+		payer.Window = settle.DayWindow{}
 	}
 	payer.NetworkID, payer.Logger, payer.Registerer = opts.ID, opts.Logger, opts.Registerer
 	s.Payer = settle.NewPayer(payer, opts.Daemon, books)

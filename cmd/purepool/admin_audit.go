@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"purepool/internal/role"
+	"purepool/ledger"
+	"purepool/pool/settle"
+)
+
+type auditCmd struct {
+	bookFlags
+	SkipShares bool `help:"Do not count the shares, which reads all that are kept."`
+	BooksOnly  bool `help:"Do not ask the wallet."`
+}
+
+// Help is printed below the flags.
+func (c *auditCmd) Help() string {
+	return `Proves that every entry is balanced, that every balance equals its entries, that every credited share counts in one round,
+that blocks and payments stand in the books as they are, and compares what is owed with the wallet.
+Exit code 1 where anything is wrong, or the wallet does not answer: then nothing is proved.`
+}
+
+func (c *auditCmd) Run(a *app) error {
+	return c.withBooks(a, func(room *bookRoom) error {
+		var audits []settle.Audit
+		for _, name := range room.networks() {
+			auditor, err := c.auditor(room, name)
+			if err != nil {
+				return err
+			}
+			audit, err := auditor.Audit(a.ctx)
+			if err != nil {
+				return err
+			}
+			audits = append(audits, audit)
+		}
+		if c.JSON {
+			if err := printJSON(a.stdout, audits); err != nil {
+				return err
+			}
+		}
+		var errs []error
+		for i := range audits {
+			if !c.JSON {
+				printAudit(a.stdout, &audits[i])
+			}
+			if !audits[i].Clean {
+				errs = append(errs, fmt.Errorf("network %s: %w", audits[i].Network, role.ErrNotClean))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+func (c *auditCmd) auditor(room *bookRoom, network string) (*settle.Auditor, error) {
+	if c.BooksOnly {
+		opts := ledger.AuditOptions{SharesKept: room.cfg.Backend.KeepShares, SkipShares: c.SkipShares}
+		return settle.NewAuditor(network, room.ids[network], room.books, nil, opts, nil), nil
+	}
+	s, err := room.settlement(network, role.SettlementOptions{SkipShares: c.SkipShares})
+	if err != nil {
+		return nil, fmt.Errorf("%w (--books-only leaves the wallet alone)", err)
+	}
+	return s.Auditor, nil
+}
+
+func printAudit(w io.Writer, audit *settle.Audit) {
+	verdict := "clean"
+	if !audit.Clean {
+		verdict = "NOT CLEAN"
+	}
+	fmt.Fprintf(w, "network %s at %s UTC: %s\n", audit.Network, moment(audit.At), verdict)
+	for _, check := range audit.Checks {
+		if check.Faults == 0 {
+			fmt.Fprintf(w, "  ok     %s\n", check.Name)
+			continue
+		}
+		fmt.Fprintf(w, "  FAULT  %s: %d, such as: %s\n", check.Name, check.Faults, oneLine(check.Detail, 200))
+	}
+	wallet := "ok   "
+	if audit.Wallet.Error != "" || audit.Wallet.Coverage == settle.Short {
+		wallet = "FAULT"
+	}
+	fmt.Fprintf(w, "  %s  what is owed is %s", wallet, audit.Wallet.Coverage)
+	if audit.Wallet.Error != "" {
+		fmt.Fprintf(w, ": %s", oneLine(audit.Wallet.Error, 200))
+	}
+	fmt.Fprintln(w)
+	t := &audit.Totals
+	for _, row := range []struct {
+		name     string
+		satoshis int64
+	}{
+		{"shared out", t.Rewards},
+		{"to be shared out", t.Immature},
+		{"balances of miners", t.Miners},
+		{"reserved for payments", t.Reserved},
+		{"perhaps paid already", t.Unknown},
+		{"debts of miners", t.Debts},
+		{"paid", t.Paid},
+		{"network fees", t.NetFee},
+		{"fees of the pool", t.Fee},
+		{"of blocks without shares", t.Unclaimed},
+		{"corrections", t.Corrected},
+		{"wallet, spendable", audit.Wallet.Spendable},
+		{"wallet, unconfirmed", audit.Wallet.Unconfirmed},
+		{"wallet, immature", audit.Wallet.Immature},
+		{"wallet lacks now", audit.Wallet.Missing},
+	} {
+		fmt.Fprintf(w, "  %-26s %20s\n", row.name, coins(row.satoshis))
+	}
+	fmt.Fprintf(w, "  %-26s %20d\n  %-26s %20d\n", "entries in the journal", t.Journal, "shares in closed rounds", t.ClosedShares)
+}
