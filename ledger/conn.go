@@ -101,13 +101,17 @@ func (c *conn) Ping(ctx context.Context) error {
 
 // Networks returns the ids of the networks by name.
 func (c *conn) Networks(ctx context.Context) (map[string]int16, error) {
+	return c.networks(ctx, "network")
+}
+
+func (c *conn) networks(ctx context.Context, table string) (map[string]int16, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	var rows []struct {
 		ID   int16
 		Name string
 	}
-	if err := c.db.SelectContext(ctx, &rows, `SELECT id, name FROM network`); err != nil {
+	if err := c.db.SelectContext(ctx, &rows, `SELECT id, name FROM `+table); err != nil {
 		return nil, wrap(ctx, "read networks", err)
 	}
 	networks := make(map[string]int16, len(rows))

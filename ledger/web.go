@@ -27,6 +27,11 @@ func OpenWeb(_ context.Context, dsn string, opts Options) (*WebStore, error) {
 	return &WebStore{c}, nil
 }
 
+// Networks returns the ids of the networks by name.
+func (s *WebStore) Networks(ctx context.Context) (map[string]int16, error) {
+	return s.networks(ctx, "pool_network")
+}
+
 // NetworkPulse is a network at a moment: what a page shows first and what
 // changes while one looks.
 type NetworkPulse struct {

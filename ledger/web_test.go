@@ -39,6 +39,12 @@ func TestWebReadsALivingPoolWithItsOwnRole(t *testing.T) {
 	web := openWeb(t, db)
 	ctx := t.Context()
 
+	if ids := get[map[string]int16](t)(web.Networks(ctx)); ids["main"] != fixture.Main || len(ids) != 3 {
+		t.Errorf("networks %v", ids)
+	}
+	if err := web.CheckVersion(ctx); err != nil {
+		t.Error(err)
+	}
 	p := get[ledger.NetworkPulse](t)(web.Pulse(ctx, fixture.Main, now))
 	if p.HashesPerSecond < 1000 || p.Miners != 24 || p.Workers < 40 || p.MinersDay != 24 || p.Height != 31_179 || p.LastBlock == nil || p.LastShareAt.IsZero() {
 		t.Errorf("pulse %+v", p)
@@ -95,7 +101,7 @@ func TestWebReadsAMiner(t *testing.T) {
 		t.Errorf("refusals %+v", list)
 	}
 	entries := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, math.MaxInt64))
-	if len(entries) != 20 || entries[0].Kind != "payment" || entries[1].Kind != "block" || entries[1].Height == 0 {
+	if len(entries) != 20 || entries[0].Kind != "block" || entries[0].Height == 0 || entries[7].Kind != "payment" || entries[7].Amount >= 0 {
 		t.Errorf("entries %+v", entries)
 	}
 	next := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, entries[19].ID))
