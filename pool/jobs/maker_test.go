@@ -23,6 +23,8 @@ func TestNewTipGivesACleanJobAtOnce(t *testing.T) {
 			t.Errorf("%+v after %+v", j, before)
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.proposed < 6 {
 		t.Errorf("%d of 6 templates were proposed", d.proposed)
 	}
