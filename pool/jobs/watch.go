@@ -108,8 +108,10 @@ func (w *watcher) longPoll(ctx context.Context) error {
 		if t.LongPollID == "" {
 			return errNoLongPoll
 		}
-		if t, err = w.LongPoll(ctx, w.rules, t.LongPollID); err == nil {
-			w.offer(&t)
+		var next bbprpc.BlockTemplate // each its own: it is handed on
+		if next, err = w.LongPoll(ctx, w.rules, t.LongPollID); err == nil {
+			w.offer(&next)
+			t = next
 		}
 	}
 	return err
