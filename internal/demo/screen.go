@@ -67,7 +67,7 @@ func (d *demo) places() string {
 	row("Miners connect to", "http://%s/Action.aspx  (network %s)", d.where.HTTP[0], network)
 	row("Is it well?", "http://%s/readyz", d.where.Health)
 	row("Prometheus", "http://%s/metrics", d.where.Health)
-	row("Pages", "http://%s/  (not built yet)", d.where.Web)
+	row("Pages", "http://%s/", d.where.Web)
 	row("Coin daemon", "%s  (simulated)", d.daemon.URL())
 	row("Folder", "%s  (purepool.toml, purepool.log)", d.opts.Dir)
 	row("Look around", "purepool admin miner find --config %s", d.config)
