@@ -34,6 +34,7 @@ type Chain struct {
 	network chain.Network
 	target  pow.Target
 	hashers *pow.Pool
+	journal *journal
 
 	mu      sync.RWMutex
 	active  []*Block // by height, from BaseHeight
@@ -59,7 +60,7 @@ func nonceRule(elapsed int64) int64 {
 	return max(elapsed*perSecond, least)
 }
 
-func newChain(opts Options, network chain.Network) (*Chain, error) {
+func newChain(opts Options, network chain.Network, kept *journal, events []event) (*Chain, error) {
 	target, err := pow.TargetFromCompact(opts.Bits)
 	if err != nil {
 		return nil, err
@@ -69,13 +70,23 @@ func newChain(opts Options, network chain.Network) (*Chain, error) {
 		hashers: pow.NewPool(pow.X11()),
 		known:   make(map[chain.Hash]*Block),
 		changed: make(chan struct{}),
-		rng:     rand.New(rand.NewPCG(opts.Seed, 0x636861696e)), //nolint:gosec // a simulation must be repeatable
+		// A chain that goes on must not make the blocks of its beginning once more.
+		rng: rand.New(rand.NewPCG(opts.Seed+uint64(len(events)), 0x636861696e)), //nolint:gosec // a simulation must be repeatable
+	}
+	if len(events) > 0 {
+		err := c.replay(events)
+		c.journal = kept
+		return c, err
 	}
 	base := c.makeBlock(opts.BaseHeight, chain.Hash{}, opts.BaseTime.Unix(), opts.BaseTime.Unix())
+	first := baseEvent{Height: opts.BaseHeight, Raw: base.Raw}
 	if !opts.BaseHash.IsZero() {
-		base.Hash, base.Raw = opts.BaseHash, nil
+		base.Hash, base.Raw, first.Stranger = opts.BaseHash, nil, true
 	}
+	first.Hash = base.Hash.String()
+	kept.write(event{Base: &first})
 	c.connect(base)
+	c.journal = kept
 	at := opts.BaseTime
 	for range opts.History {
 		at = at.Add(opts.spacing())
@@ -190,6 +201,9 @@ func (c *Chain) Reorg(depth int) *Block {
 	defer c.mu.Unlock()
 	depth = max(0, min(depth, len(c.active)-1))
 	c.active = c.active[:len(c.active)-depth]
+	if depth > 0 {
+		c.journal.write(event{Cut: depth})
+	}
 	now := c.opts.Now().Unix()
 	for i := depth; i >= 0; i-- {
 		c.connect(c.strangerBlock(now - int64(i)))
@@ -199,6 +213,7 @@ func (c *Chain) Reorg(depth int) *Block {
 
 // connect puts a block on the tip. It needs the lock.
 func (c *Chain) connect(b *Block) {
+	c.journal.write(event{Connect: b.Raw})
 	c.active = append(c.active, b)
 	c.remember(b)
 	close(c.changed)
@@ -355,6 +370,7 @@ func (c *Chain) Submit(raw []byte) (reason string, err error) {
 	}
 	b := c.describe(block, prev.Height+1, raw, x11)
 	if prev != c.tip() || c.frozen {
+		c.journal.write(event{Keep: raw})
 		c.remember(b)
 		return rejectInconclusive, nil
 	}

@@ -45,12 +45,25 @@ func New(opts Options) (*Daemon, error) {
 	if opts.PoolAddress == "" {
 		opts.PoolAddress = poolAddress(opts.Seed, network)
 	}
-	c, err := newChain(opts, network)
+	var kept *journal
+	var events []event
+	if opts.Journal != "" {
+		if kept, events, err = openJournal(opts.Journal, opts.Logger); err != nil {
+			return nil, err
+		}
+	}
+	c, err := newChain(opts, network, kept, events)
 	if err != nil {
+		kept.close()
+		return nil, err
+	}
+	w, err := newWallet(opts, network, c, events)
+	if err != nil {
+		kept.close()
 		return nil, err
 	}
 	d := &Daemon{
-		opts: opts, network: network, chain: c, wallet: newWallet(opts, network, c), log: opts.Logger,
+		opts: opts, network: network, chain: c, wallet: w, log: opts.Logger,
 		secret:    sha256.Sum256([]byte(opts.User + ":" + opts.Password)),
 		exchanges: sync.Pool{New: func() any { return new(exchange) }},
 		started:   time.Now(), up: make(chan struct{}),
@@ -58,12 +71,14 @@ func New(opts Options) (*Daemon, error) {
 	d.current.Store(newFaults(opts.Seed, nil))
 	d.rpc = port{address: opts.Listen, handler: &rpcHandler{d: d}}
 	if err := d.rpc.bind(); err != nil {
+		kept.close()
 		return nil, err
 	}
 	if opts.AdminListen != "" {
 		d.admin = &port{address: opts.AdminListen, handler: &rpcHandler{d: d, admin: true}}
 		if err := d.admin.bind(); err != nil {
 			d.rpc.end()
+			kept.close()
 			return nil, err
 		}
 	}
@@ -124,6 +139,7 @@ func (d *Daemon) Close() {
 	if d.admin != nil {
 		d.admin.end()
 	}
+	d.chain.journal.close()
 }
 
 // strangersMine adds a block at every interval, half as long to half as long

@@ -69,6 +69,10 @@ type Options struct {
 	// zero then), which is most of that call's time, for benchmarks of what asks.
 	Instant bool
 
+	// Journal is a file in which chain and wallet are kept over restarts (none). What
+	// stands in it takes the place of the options that say how a chain begins.
+	Journal string
+
 	// Faults act from the start, see [Daemon.SetFaults].
 	Faults []Fault
 	// Seed makes everything random in the simulation repeatable (0 is a seed like

@@ -19,6 +19,7 @@ type wallet struct {
 	opts    Options
 	network chain.Network
 	chain   *Chain
+	journal *journal
 
 	mu       sync.Mutex
 	rng      *rand.Rand
@@ -43,11 +44,12 @@ type payee struct {
 	amount  int64
 }
 
-func newWallet(opts Options, network chain.Network, c *Chain) *wallet {
-	return &wallet{
-		opts: opts, network: network, chain: c,
-		rng: rand.New(rand.NewPCG(opts.Seed, 0x77616c6c6574)), //nolint:gosec // a simulation must be repeatable
+func newWallet(opts Options, network chain.Network, c *Chain, events []event) (*wallet, error) {
+	w := &wallet{
+		opts: opts, network: network, chain: c, journal: c.journal,
+		rng: rand.New(rand.NewPCG(opts.Seed+uint64(len(events)), 0x77616c6c6574)), //nolint:gosec // a simulation must be repeatable
 	}
+	return w, w.replay(events)
 }
 
 func (p *payment) total() (total int64) {
@@ -114,6 +116,7 @@ func (w *wallet) send(outputs []payee, subtract []int, comment, commentTo string
 		tx.Outputs = append(tx.Outputs, chain.PayTo(p.outputs[i].address, p.outputs[i].amount, nil))
 	}
 	p.raw, p.id = tx.Encode(), tx.TxID()
+	w.journal.write(p.event())
 	w.payments = append(w.payments, p)
 	return p, nil
 }
