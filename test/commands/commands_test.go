@@ -5,6 +5,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -269,10 +270,12 @@ func TestStartWaitsForTheDatabaseAndThenServes(t *testing.T) {
 	p.Stop()
 }
 
-func TestWebSaysThatItIsNotBuiltYet(t *testing.T) {
-	dir := t.TempDir()
-	config := filepath.Join(dir, "web.toml")
-	text := "[web]\nlisten = \"127.0.0.1:0\"\n[health]\nweb_listen = \"127.0.0.1:0\"\n"
+func TestWebServesPagesWithNoRightButItsOwn(t *testing.T) {
+	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
+	config := filepath.Join(h.Dir, "web.toml")
+	text := fmt.Sprintf("[database]\nweb_dsn = %q\n[web]\nlisten = \"127.0.0.1:0\"\n[health]\nweb_listen = \"127.0.0.1:0\"\n"+
+		"[network.test]\npool_address = %q\nhash_target = %q\n",
+		h.Cluster.DSN("purepool_web", "purepool"), h.Daemon.PoolAddress(), house.EasyTarget)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -286,11 +289,11 @@ func TestWebSaysThatItIsNotBuiltYet(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := waitFor(t, log, "web=")
-	if code, body := get(t, "http://"+address+"/"); code != http.StatusNotImplemented || !strings.Contains(body, "not built yet") {
-		t.Errorf("page: %d %s", code, body)
+	if code, body := get(t, "http://"+address+"/test/"); code != http.StatusOK || !strings.Contains(body, "How is my miner doing?") {
+		t.Errorf("page: %d %.500s", code, body)
 	}
-	if code, _ := get(t, "http://"+address+"/healthz"); code != http.StatusOK {
-		t.Errorf("healthz: %d", code)
+	if code, _ := get(t, "http://"+address+"/bogus/"); code != http.StatusNotFound {
+		t.Errorf("unknown network: %d", code)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
