@@ -213,13 +213,19 @@ func eval[T any](b *tab, expression string) T {
 	return v
 }
 
-// until waits for an expression to be true.
+// until waits for an expression to be true; meanwhile it may fail, or the page
+// may be on its way to another.
 func (b *tab) until(expression string) {
 	b.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !eval[bool](b, "!!("+expression+")") {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("%s stays untrue on %s:\n%s", expression, eval[string](b, "location.href"), eval[string](b, "document.body.innerText.slice(0, 1500)"))
+	ctx, cancel := context.WithTimeout(b.Context, 20*time.Second)
+	defer cancel()
+	for {
+		ok, _ := chromedp.Run(ctx, chromedp.Evaluate[bool]("(() => { try { return !!("+expression+") } catch { return false } })()"))
+		if ok {
+			return
+		}
+		if ctx.Err() != nil {
+			b.t.Fatalf("%s stays untrue on %s:\n%s", expression, eval[string](b, "location.href"), eval[string](b, "document.body.innerText.slice(0, 300)"))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
