@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"purepool/internal/role"
 	"purepool/ledger"
@@ -45,7 +44,7 @@ func (c *auditCmd) Run(a *app) error {
 		var errs []error
 		for i := range audits {
 			if !c.JSON {
-				printAudit(a.stdout, &audits[i])
+				role.WriteAudit(a.stdout, &audits[i])
 			}
 			if !audits[i].Clean {
 				errs = append(errs, fmt.Errorf("network %s: %w", audits[i].Network, role.ErrNotClean))
@@ -65,52 +64,4 @@ func (c *auditCmd) auditor(room *bookRoom, network string) (*settle.Auditor, err
 		return nil, fmt.Errorf("%w (--books-only leaves the wallet alone)", err)
 	}
 	return s.Auditor, nil
-}
-
-func printAudit(w io.Writer, audit *settle.Audit) {
-	verdict := "clean"
-	if !audit.Clean {
-		verdict = "NOT CLEAN"
-	}
-	fmt.Fprintf(w, "network %s at %s UTC: %s\n", audit.Network, moment(audit.At), verdict)
-	for _, check := range audit.Checks {
-		if check.Faults == 0 {
-			fmt.Fprintf(w, "  ok     %s\n", check.Name)
-			continue
-		}
-		fmt.Fprintf(w, "  FAULT  %s: %d, such as: %s\n", check.Name, check.Faults, oneLine(check.Detail, 200))
-	}
-	wallet := "ok   "
-	if audit.Wallet.Error != "" || audit.Wallet.Coverage == settle.Short {
-		wallet = "FAULT"
-	}
-	fmt.Fprintf(w, "  %s  what is owed is %s", wallet, audit.Wallet.Coverage)
-	if audit.Wallet.Error != "" {
-		fmt.Fprintf(w, ": %s", oneLine(audit.Wallet.Error, 200))
-	}
-	fmt.Fprintln(w)
-	t := &audit.Totals
-	for _, row := range []struct {
-		name     string
-		satoshis int64
-	}{
-		{"shared out", t.Rewards},
-		{"to be shared out", t.Immature},
-		{"balances of miners", t.Miners},
-		{"reserved for payments", t.Reserved},
-		{"perhaps paid already", t.Unknown},
-		{"debts of miners", t.Debts},
-		{"paid", t.Paid},
-		{"network fees", t.NetFee},
-		{"fees of the pool", t.Fee},
-		{"of blocks without shares", t.Unclaimed},
-		{"corrections", t.Corrected},
-		{"wallet, spendable", audit.Wallet.Spendable},
-		{"wallet, unconfirmed", audit.Wallet.Unconfirmed},
-		{"wallet, immature", audit.Wallet.Immature},
-		{"wallet lacks now", audit.Wallet.Missing},
-	} {
-		fmt.Fprintf(w, "  %-26s %20s\n", row.name, coins(row.satoshis))
-	}
-	fmt.Fprintf(w, "  %-26s %20d\n  %-26s %20d\n", "entries in the journal", t.Journal, "shares in closed rounds", t.ClosedShares)
 }

@@ -57,16 +57,20 @@ listen = %q
 chain = "biblepay-test"
 pool_address = %q
 hash_target = %q
+# What an earlier demo gave out, at whatever pace, is good.
+easiest_hash_target = "0fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+fee_percent = "1"
 
 [[network.%s.daemon]]
 url = %q
 user = %q
 password = %q
-`,
+
+%s`,
 		dsn("purepool_frontend"), dsn("purepool_backend"), dsn("purepool_web"), dsn(pgcluster.Superuser),
 		"embedded:"+filepath.Join(d.opts.Dir, "queue"), filepath.Join(d.opts.Dir, "spool"),
 		addresses[0], addresses[1], addresses[2],
-		network, d.daemon.PoolAddress(), hashTarget, network, d.daemon.URL(), user, password)
+		network, d.daemon.PoolAddress(), d.pace.hashTarget, network, d.daemon.URL(), user, password, d.pace.settings())
 	if err := os.WriteFile(d.config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,8 @@ import (
 // Options says how the demo is to be.
 type Options struct {
 	Dir      string        // everything that is kept stands here
-	Duration time.Duration // 0: until told to stop
+	Duration time.Duration // 0: until told to stop, or where it is fast for an hour of the pool's life
+	Fast     bool          // twenty times the pace
 	Miners   int           // addresses
 	Rigs     int           // rigs of each address
 	// FaultPerMille is how many of a thousand solutions are wrong on purpose.
@@ -42,15 +43,10 @@ const (
 	database = "purepool"
 	// seed makes the same miners and the same pool address at every start.
 	seed = 2018
-	// hashTarget asks for 256 hashes a share, so that a small machine shows life.
-	hashTarget = "00ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 	// firstHeight is where the chain of a new folder begins.
 	firstHeight = 20_000
-	// interval is the least time between two solutions of a miner; real clients wait
-	// two minutes.
-	interval = 4 * time.Second
-	// strangers is the mean time between blocks of others.
-	strangers = 45 * time.Second
+	// maturity is how many blocks must follow one before its coins can be spent.
+	maturity = 10
 )
 
 // demo is a running demo.
@@ -62,8 +58,10 @@ type demo struct {
 	daemon  *daemon.Daemon
 	fleet   *miner.Fleet
 	where   role.Addresses
+	pace    pace
 	config  string // the configuration's path
 	begun   time.Time
+	money   money
 	before  ledger.Counts // what earlier runs left
 }
 
@@ -84,7 +82,13 @@ func Run(ctx context.Context, opts Options) (err error) {
 	defer logFile.Close()
 	d := &demo{
 		opts: opts, log: logging.New(logFile, config.Log{Level: "info", Format: "text"}),
-		config: filepath.Join(dir, "purepool.toml"),
+		config: filepath.Join(dir, "purepool.toml"), pace: ordinary(),
+	}
+	if opts.Fast {
+		d.pace = fast()
+		if opts.Duration == 0 {
+			opts.Duration = time.Hour / time.Duration(d.pace.times)
+		}
 	}
 	if opts.Duration > 0 {
 		var cancel context.CancelFunc
@@ -134,11 +138,13 @@ func (d *demo) play(ctx context.Context) (err error) {
 	return d.pool(ctx)
 }
 
-// startDaemon starts the simulated daemon. Its chain is not kept, so it goes on
-// from the last tip in the ledger: heights only ever grow.
+// startDaemon starts the simulated daemon, whose chain and wallet are kept. Where
+// they are lost, it goes on from the last tip in the ledger: heights only ever
+// grow.
 func (d *demo) startDaemon(ctx context.Context) (stop func(), err error) {
 	opts := daemon.Options{
-		Network: network, BlockInterval: strangers, Seed: seed, BaseHeight: firstHeight, History: 3, Logger: d.log,
+		Network: network, BlockInterval: d.pace.strangers, Bits: d.pace.bits, Maturity: maturity, Seed: seed,
+		BaseHeight: firstHeight, History: 3, Journal: filepath.Join(d.opts.Dir, "daemon.journal"), Logger: d.log,
 	}
 	ids, err := d.store.Networks(ctx)
 	if err != nil {
@@ -194,10 +200,10 @@ func (d *demo) mine(ctx context.Context) (err error) {
 	}
 	d.fleet, err = miner.NewFleet(miner.FleetOptions{
 		Miner: miner.Options{
-			Client: client, Source: miner.InProcess(d.daemon.Chain()), Network: network, Interval: interval,
+			Client: client, Source: miner.InProcess(d.daemon.Chain()), Network: network, Interval: d.pace.interval,
 			FaultPerMille: d.opts.FaultPerMille, Seed: seed, Logger: d.log,
 		},
-		Miners: d.opts.Miners * d.opts.Rigs, Rigs: d.opts.Rigs, RampUp: interval,
+		Miners: d.opts.Miners * d.opts.Rigs, Rigs: d.opts.Rigs, RampUp: d.pace.interval,
 	})
 	if err != nil {
 		return err
@@ -206,8 +212,25 @@ func (d *demo) mine(ctx context.Context) (err error) {
 		return err
 	}
 	d.begun = time.Now()
-	fleet := make(chan error, 1)
+	fleet, upset := make(chan error, 1), make(chan struct{})
 	go func() { fleet <- d.fleet.Run(ctx) }()
+	go func() { defer close(upset); d.upset(ctx) }()
 	err = d.show(ctx)
-	return errors.Join(err, <-fleet)
+	<-upset
+	err = errors.Join(err, <-fleet)
+	return errors.Join(err, d.audit(ctx))
+}
+
+// upset lets others replace the last blocks of the chain now and then.
+func (d *demo) upset(ctx context.Context) {
+	ticker := time.NewTicker(d.pace.upsets)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			d.daemon.Chain().Reorg(2)
+		}
+	}
 }

@@ -33,6 +33,7 @@ func (d *demo) show(ctx context.Context) error {
 		counts, err := d.store.ShareCounts(ctx)
 		if err == nil {
 			last = counts
+			d.look(ctx)
 			d.draw(counts)
 		}
 		select {
@@ -70,7 +71,7 @@ func (d *demo) places() string {
 	row("Pages", "http://%s/", d.where.Web)
 	row("Coin daemon", "%s  (simulated)", d.daemon.URL())
 	row("Folder", "%s  (purepool.toml, purepool.log)", d.opts.Dir)
-	row("Look around", "purepool admin miner find --config %s", d.config)
+	row("Look around", "purepool admin payment list --config %s", d.config)
 	row("", "psql -h %s -U postgres %s", d.cluster.Host(), database)
 	return b.String()
 }
@@ -106,6 +107,7 @@ func (d *demo) screen(counts ledger.Counts) string {
 	row("Miners", "%d addresses known, %d rigs; %d at work", counts.Miners, counts.Workers, miners.Miners)
 	row("Hash rate", "%s by credited shares of ten minutes", hashRate(counts.HashesPerSecond))
 	row("Chain", "height %d; %d blocks by our miners in this run", d.daemon.Chain().Tip().Height, miners.Blocks)
+	d.money.rows(row)
 	if problems := trouble(miners); problems != "" {
 		row("Miners complain", "%s", problems)
 	}
@@ -119,9 +121,9 @@ func (d *demo) line(counts ledger.Counts) string {
 	for _, reason := range byCount(counts.Rejected, 20) {
 		rejected = append(rejected, fmt.Sprintf("%s:%d", strings.ReplaceAll(reason, " ", "_"), counts.Rejected[reason]))
 	}
-	return fmt.Sprintf("up=%v credited=%d rejected=%d miners=%d workers=%d hashrate=%s height=%d blocks=%d unexpected=%d reasons=%s",
+	return fmt.Sprintf("up=%v credited=%d rejected=%d miners=%d workers=%d hashrate=%s height=%d blocks=%d %s unexpected=%d reasons=%s",
 		time.Since(d.begun).Round(time.Second), counts.Credited, sum(counts.Rejected), counts.Miners, counts.Workers,
-		strings.ReplaceAll(hashRate(counts.HashesPerSecond), " ", ""), d.daemon.Chain().Tip().Height, miners.Blocks, miners.Unexpected,
+		strings.ReplaceAll(hashRate(counts.HashesPerSecond), " ", ""), d.daemon.Chain().Tip().Height, miners.Blocks, d.money.line(), miners.Unexpected,
 		strings.Join(rejected, ","))
 }
 
