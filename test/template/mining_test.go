@@ -250,3 +250,34 @@ func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
 		t.Errorf("%d shares rejected for other reasons", n)
 	}
 }
+
+func TestBackendThatWasAwayJudgesEveryShareAndSubmitsEveryBlock(t *testing.T) {
+	d := nodes(t, 2)
+	h := newHouse(t)
+	b := h.openBackend(d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	stop := h.miners(steady(f.addr))
+	h.moreBlocks(5)
+	b.end()
+	before := h.submissions()["accepted"]
+	var height int64
+	await(t, time.Minute, "miners go on without a backend", func() bool {
+		height = d[0].height()
+		return f.desk.Ready(t.Context()) != nil // told by silence, after five seconds of it
+	})
+	again := h.openBackend(d[0].address, d[0], d[1])
+	h.moreBlocks(5)
+	await(t, 30*time.Second, "the frontend has jobs again", func() bool { return f.desk.Ready(t.Context()) == nil })
+	stats := stop().Snapshot()
+	credited := h.allShares(stats.Accepted)
+	t.Logf("blocks %v, %d accepted before, height %d, miners %+v, %d credited", h.submissions(), before, height, stats, credited)
+	if credited != stats.Accepted || h.count(`SELECT count(*) FROM rejected_share`) != 0 {
+		t.Errorf("%d shares credited, %d rejected, miners were told %d", credited, h.count(`SELECT count(*) FROM rejected_share`), stats.Accepted)
+	}
+	if stats.Connects != 2 {
+		t.Errorf("miners were thrown out: %+v", stats)
+	}
+	if err := again.maker.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
