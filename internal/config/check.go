@@ -302,9 +302,7 @@ func (l *loader) checkNetwork(at, name string, n *Network) {
 				l.fault(join(at, key), `is for classic networks, and this one has mode = "template"`)
 			}
 		}
-		if l.serves(RoleFrontend, RoleBackend) {
-			l.fault(join(at, "mode"), "this version serves classic networks only")
-		}
+		l.checkTemplate(at, name, n)
 	}
 	l.checkDaemons(at, name, n)
 	l.checkSettlement(at, name, n)

@@ -86,6 +86,8 @@ func describe(t reflect.Type) string {
 		return `an amount of coins in quotes, like "10" or "0.5"`
 	case reflect.TypeFor[Factor]():
 		return `a decimal number in quotes, like "2"`
+	case reflect.TypeFor[Difficulty]():
+		return `a difficulty in quotes, like "1" or "0.0001"`
 	case reflect.TypeFor[DayTime]():
 		return `a time of day in quotes, like "18:00"`
 	case reflect.TypeFor[Target]():

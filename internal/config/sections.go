@@ -244,6 +244,17 @@ type StratumPort struct {
 	// Whether connections from trusted_proxies begin with a PROXY protocol header,
 	// version 1 or 2, as HAProxy sends it.
 	ProxyProtocol bool `toml:"proxy_protocol" default:"false"`
+
+	// Difficulty of a worker of which nothing is known yet. Template networks only,
+	// like the two below.
+	StartDifficulty Difficulty `toml:"start_difficulty" default:"1"`
+
+	// Least difficulty that a worker is given, whatever it asks for. At least the
+	// network's easiest_difficulty.
+	MinDifficulty Difficulty `toml:"min_difficulty" default:"0.001"`
+
+	// Highest difficulty that a worker is given.
+	MaxDifficulty Difficulty `toml:"max_difficulty" default:"1000000000000"`
 }
 
 // TLS says where certificates come from.
@@ -319,6 +330,11 @@ type Backend struct {
 
 	// How long the shares in hand may take to be written down when the process is told to stop.
 	DrainTimeout time.Duration `toml:"drain_timeout" default:"15s" min:"1s" max:"5m"`
+
+	// Folder for what must outlive this process whatever is away: the journal of
+	// found blocks, and jobs that the database has not taken yet. This process's
+	// own. Needed for template networks.
+	StateDir Path `toml:"state_dir" default:"/var/lib/purepool/backend"`
 
 	// How often the backend does what is to be done by itself. Each job runs in one
 	// backend at a time (purepool admin schedule).
@@ -450,6 +466,25 @@ type Network struct {
 	// Least part of a coinbase's value that must pay the pool, in percent. The rest
 	// is what the chain grants to others (masternodes, the foundation). Classic networks only.
 	MinPoolPercent int `toml:"min_pool_percent" default:"25" min:"1" max:"100"`
+
+	// Template networks: easiest difficulty that a share may claim; a bound on what
+	// a broken frontend could give out. At most min_difficulty of every port, and
+	// the old one for an hour after those were raised.
+	EasiestDifficulty Difficulty `toml:"easiest_difficulty" default:"0.001"`
+
+	// Template networks: the pool's name as it stands in its coinbases, at most 32
+	// characters.
+	CoinbaseTag string `toml:"coinbase_tag" default:"/purepool/"`
+
+	// Template networks: the rules that getblocktemplate wants to hear. Empty means
+	// those of the chain: none on BiblePay's, segwit on Bitcoin's, mweb and segwit on Litecoin's.
+	TemplateRules []string `toml:"template_rules"`
+
+	// Template networks: age at which a job is replaced by a fresh one of the same tip.
+	JobRefresh time.Duration `toml:"job_refresh" default:"30s" min:"1s" max:"10m"`
+
+	// Template networks: how long after its issue shares are taken for a job.
+	JobLifetime time.Duration `toml:"job_lifetime" default:"1h" min:"1m" max:"1d"`
 
 	// A coin daemon of this network, one table each, in order of preference:
 	// the next one is asked when one is away. The first one's wallet is the pool's:

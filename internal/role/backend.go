@@ -40,6 +40,10 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		return err
 	}
 
+	if err := p.provisionTemplates(ctx, broker); err != nil {
+		return err
+	}
+
 	books := newSettlement(ids, p.log)
 	maintenance := newMaintenance(store, books.Wake, p.log)
 	networks := make(map[string]served, len(ids))
@@ -48,7 +52,11 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		if err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
-		if err := p.validator(broker, store, name, ids[name], client, follower); err != nil {
+		judges := p.validator
+		if p.cfg.Network[name].IsTemplate() {
+			judges = p.mint
+		}
+		if err := judges(broker, store, name, ids[name], client, follower); err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
 		networks[name] = served{client, follower}
@@ -94,7 +102,7 @@ func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *
 		Slack:  tip.Slack{Seen: p.cfg.Backend.ArrivalGrace},
 		OnTip:  func(context.Context, tip.Tip) { m.Wake(name) },
 		Logger: p.log, Registerer: p.registry,
-	}, validate.NewRPC(client), tipStore{store, id})
+	}, p.tipSource(name, client), tipStore{store, id})
 	m.follow(id, follower)
 	p.stack.run("tip of "+name, follower.Run)
 	return follower, client, nil
@@ -150,9 +158,14 @@ func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, na
 // daemon for a while, lie alone in their envelopes: a batch must gather many.
 const inFlight = 32
 
+// judging is a validator.
+type judging interface {
+	Run(ctx context.Context, deliveries <-chan *queue.Delivery) error
+}
+
 // judge feeds the validator until ctx ends. What it has in hand then it may
 // finish for the drain time; the rest goes back to the queue.
-func judge(ctx context.Context, drain time.Duration, broker *queue.Broker, name string, parallel int, v *validate.Validator) error {
+func judge(ctx context.Context, drain time.Duration, broker *queue.Broker, name string, parallel int, v judging) error {
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	deliveries, err := queue.Subscribe(ctx, broker, name, queue.SubscribeConfig{InFlight: inFlight * parallel})

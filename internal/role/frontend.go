@@ -50,7 +50,11 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 	}
 	p.addresses.HTTP = server.Addrs()
 	p.stack.run("http", server.Run)
-	return p.stratum(desk)
+	templates, err := p.templateDesks(broker, store, publisher, ids)
+	if err != nil {
+		return err
+	}
+	return p.stratum(desk, templates)
 }
 
 func (p *process) ledgerOptions() ledger.Options {
@@ -99,6 +103,9 @@ func (p *process) deskConfig(ids map[string]int16) pool.Config {
 	}
 	for _, name := range p.networks() {
 		n := p.cfg.Network[name]
+		if n.IsTemplate() {
+			continue
+		}
 		chain, _ := n.ChainOf(name) // the configuration was checked
 		desk.Networks = append(desk.Networks, pool.Network{
 			Name: name, ID: ids[name], Chain: chain, PoolAddress: n.PoolAddress, HashTarget: pow.Target(n.HashTarget),

@@ -5,23 +5,29 @@ import (
 	"fmt"
 	"net"
 
+	"purepool/pool/vardiff"
 	"purepool/stratum"
 )
 
 // stratum opens the ports for miners over TCP, where there are any.
-func (p *process) stratum(desk stratum.Desk) error {
+func (p *process) stratum(desk stratum.Desk, templates []stratum.Network) error {
 	f := &p.cfg.Frontend
 	if len(f.Stratum) == 0 {
 		return nil
 	}
 	cfg := stratum.Config{
-		Desk: desk, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
+		Desk: desk, Networks: templates, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
 		Limits:    stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
 		DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
 	}
 	for i := range f.Stratum {
 		s := &f.Stratum[i]
 		port := stratum.Port{Name: fmt.Sprintf("%s-%d", s.Network, i), Address: s.Listen, Network: s.Network, Dialect: stratum.Classic}
+		if p.cfg.Network[s.Network].IsTemplate() {
+			port.Dialect = stratum.Template
+			port.StartDifficulty = float64(s.StartDifficulty)
+			port.Vardiff = vardiff.Config{Min: float64(s.MinDifficulty), Max: float64(s.MaxDifficulty)}
+		}
 		if s.ProxyProtocol {
 			port.Proxies = f.TrustedProxies
 		}

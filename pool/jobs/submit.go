@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"purepool/bbprpc"
@@ -27,13 +26,7 @@ type Daemons interface {
 
 // SubmitStore is what the submitter needs of the ledger.
 type SubmitStore interface {
-	WorkerStates(ctx context.Context, networkID int16, ids []int64) (map[int64]ledger.WorkerState, error)
 	RecordSubmission(ctx context.Context, networkID int16, b *ledger.BlockSubmission) error
-}
-
-// Books are told which share a block was; see [ledger.Books].
-type Books interface {
-	SubmittedBlock(ctx context.Context, networkID int16, hash [32]byte, shareID uuid.UUID, minerID int64, receivedAt time.Time) error
 }
 
 // SubmitConfig holds the settings of a submitter; zero values mean the defaults.
@@ -65,7 +58,6 @@ type Submitter struct {
 	keeper  *Keeper
 	daemons Daemons
 	store   SubmitStore
-	books   Books // may be nil
 	journal *journal
 	codec   *job.Codec
 	metrics *submitMetrics
@@ -85,7 +77,7 @@ const seenFor = time.Hour
 
 // NewSubmitter opens the journal and takes up what an earlier run has left
 // unfinished.
-func NewSubmitter(cfg SubmitConfig, keeper *Keeper, daemons Daemons, store SubmitStore, books Books) (*Submitter, error) {
+func NewSubmitter(cfg SubmitConfig, keeper *Keeper, daemons Daemons, store SubmitStore) (*Submitter, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
@@ -116,7 +108,7 @@ func NewSubmitter(cfg SubmitConfig, keeper *Keeper, daemons Daemons, store Submi
 		return nil, err
 	}
 	s := &Submitter{
-		cfg: cfg, keeper: keeper, daemons: daemons, store: store, books: books, journal: j, codec: codec,
+		cfg: cfg, keeper: keeper, daemons: daemons, store: store, journal: j, codec: codec,
 		metrics: newSubmitMetrics(cfg.Registerer, cfg.Network), seen: make(map[[32]byte]time.Time),
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -402,21 +394,7 @@ func (s *Submitter) hopeless(r *record) bool {
 
 // note tells the ledger which share the block was, before its fate is known.
 func (s *Submitter) note(row *ledger.BlockSubmission) {
-	s.insist("submission of a block", func() error {
-		if s.books != nil {
-			states, err := s.store.WorkerStates(s.ctx, s.cfg.NetworkID, []int64{row.WorkerID})
-			if err != nil {
-				return err
-			}
-			if w, ok := states[row.WorkerID]; ok {
-				err := s.books.SubmittedBlock(s.ctx, s.cfg.NetworkID, row.Hash, row.ShareID, w.MinerID, row.ReceivedAt)
-				if err != nil {
-					return err
-				}
-			}
-		}
-		return s.store.RecordSubmission(s.ctx, s.cfg.NetworkID, row)
-	})
+	s.insist("submission of a block", func() error { return s.store.RecordSubmission(s.ctx, s.cfg.NetworkID, row) })
 }
 
 // insist tries until it works, the data is refused for good, or the submitter is

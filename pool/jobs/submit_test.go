@@ -57,28 +57,14 @@ func (d *fakeDaemons) rounds() int {
 
 // records are what the ledger was told.
 type records struct {
-	mu    sync.Mutex
-	rows  []ledger.BlockSubmission
-	finds []uuid.UUID
-}
-
-func (r *records) WorkerStates(_ context.Context, _ int16, ids []int64) (map[int64]ledger.WorkerState, error) {
-	return map[int64]ledger.WorkerState{ids[0]: {MinerID: 9, Enabled: true}}, nil
+	mu   sync.Mutex
+	rows []ledger.BlockSubmission
 }
 
 func (r *records) RecordSubmission(_ context.Context, _ int16, b *ledger.BlockSubmission) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows = append(r.rows, *b)
-	return nil
-}
-
-func (r *records) SubmittedBlock(_ context.Context, _ int16, _ [32]byte, share uuid.UUID, miner int64, _ time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if miner == 9 {
-		r.finds = append(r.finds, share)
-	}
 	return nil
 }
 
@@ -122,7 +108,7 @@ func (o *office) reopen(t *testing.T) {
 	t.Helper()
 	s, err := NewSubmitter(SubmitConfig{
 		Network: "regtest", NetworkID: 1, Dir: o.dir, MinWait: time.Millisecond, MaxWait: 5 * time.Millisecond, Logger: silent,
-	}, o.keeper, o.daemons, o.records, o.records)
+	}, o.keeper, o.daemons, o.records)
 	must(t, err)
 	o.Submitter = s
 	t.Cleanup(func() {
@@ -161,9 +147,6 @@ func TestWinningShareIsSubmittedOnceAndRecorded(t *testing.T) {
 	row := o.records.last()
 	if row.Height != o.job.Height || row.Seq != 7 || row.WorkerID != 3 || row.ShareID != uuid.UUID(job.Identity("regtest", &s)) || row.Attempts != 1 {
 		t.Errorf("%+v", row)
-	}
-	if len(o.records.finds) != 1 || o.records.finds[0] != row.ShareID {
-		t.Errorf("the books know %v", o.records.finds)
 	}
 	if left := o.journal.unfinished(); len(left) != 0 {
 		t.Errorf("%d blocks unfinished", len(left))

@@ -102,7 +102,7 @@ func BenchmarkLineToSubmitblock(b *testing.B) {
 		Network: network, Algorithm: "sha256d", Chain: chain.LitecoinRegtest(), PoolAddress: minerAddress, BindTargets: true,
 	}, Logger: quiet, Refresh: time.Hour}, []jobs.Daemon{client.Daemons()[0]}, keeper, broker, jobs.LeadOf(store, ids[network]))
 	check(err)
-	submitter, err := jobs.NewSubmitter(jobs.SubmitConfig{Network: network, NetworkID: ids[network], Dir: dir, Logger: quiet}, keeper, client, store, nil)
+	submitter, err := jobs.NewSubmitter(jobs.SubmitConfig{Network: network, NetworkID: ids[network], Dir: dir, Logger: quiet}, keeper, client, store)
 	check(err)
 	publisher, err := queue.NewPublisher(broker, queue.PublisherConfig{Networks: []string{network}})
 	check(err)

@@ -152,7 +152,7 @@ func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	b.run("maker", b.maker.Run)
 	b.submitter, err = jobs.NewSubmitter(jobs.SubmitConfig{
 		Network: network, NetworkID: h.id, Dir: h.dir, OnAccepted: b.maker.Notify, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
-	}, b.keeper, b.client, b.store, nil)
+	}, b.keeper, b.client, b.store)
 	must(t, err)
 	b.ends = append(b.ends, func() { must(t, b.submitter.Close()) })
 	b.run("blocks", func(ctx context.Context) error { return broker.ConsumeBlocks(ctx, network, b.submitter.Message) })
