@@ -62,6 +62,11 @@ func Rules() []Rule {
 			OnlyFrom: []string{"internal/role/...", "test/..."},
 			Why:      "judging is behind the queue: it knows no wire and no front desk, and none of those knows it",
 		},
+		{
+			Of: "pool/jobs/...", May: []string{"bbprpc", "ledger", "pool/chain", "pool/job", "pool/pow"},
+			OnlyFrom: []string{"internal/role/...", "test/..."},
+			Why:      "issuing jobs and submitting blocks is behind the queue: it knows no wire and no front desk",
+		},
 		{Of: "bbprpc/...", May: []string{"pool/chain"}, Why: "the daemon's client knows no room but the chain's formats"},
 		{Of: "ledger/...", May: []string{"pool/chain", "pool/pow"}, Why: "the ledger knows no wire and no daemon"},
 		{Of: "sidecar-web/...", May: []string{"internal/serve", "ledger", "pool/chain", "pool/pow"}, Why: "the pages know the ledger's read side only"},
