@@ -72,7 +72,7 @@ func (c *minerPayoutCmd) Run(a *app) error {
 
 type minerCorrectCmd struct {
 	minerChange
-	Key    string `required:"" help:"Any word that no other correction has: the same one again changes nothing."`
+	Key    string `required:"" help:"Any word that no other correction has: none is made twice."`
 	Amount string `arg:"" help:"Coins to give, an exact decimal number; with a minus (after --) to take."`
 }
 
@@ -97,7 +97,11 @@ func (c *minerCorrectCmd) Run(a *app) error {
 		return errors.New("a correction needs a --reason")
 	}
 	return c.change(a, func(store *ledger.BackendStore, m ledger.MinerRecord, by ledger.Reason) error {
-		return store.Books().Correct(a.ctx, m.ID, int64(amount), c.Key, by)
+		err := store.Books().Correct(a.ctx, m.ID, int64(amount), c.Key, by)
+		if ledger.Refused(err) {
+			return fmt.Errorf("a correction with this key was made before, or the amount cannot be; nothing was changed: %w", err)
+		}
+		return err
 	})
 }
 

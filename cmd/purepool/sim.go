@@ -21,6 +21,7 @@ type simCmd struct {
 	Daemon simDaemonCmd `cmd:"" help:"Run a simulated classic coin daemon."`
 	Miner  simMinerCmd  `cmd:"" help:"Run simulated classic miners against a pool."`
 	Replay simReplayCmd `cmd:"" help:"Hand in the solution that a real client mined in 2018."`
+	Submit simSubmitCmd `cmd:"" help:"Hand in a solution as a client would."`
 
 	StratumMiner simStratumMinerCmd `cmd:"" help:"Run simulated Stratum miners against a port of a template network."`
 	Load         simLoadCmd         `cmd:"" help:"Measure a Stratum port: connections, submits a second, latency."`
