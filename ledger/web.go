@@ -47,8 +47,8 @@ type NetworkPulse struct {
 	MinersDay int64     // with a credited share in a day
 	RolledAt  time.Time // when those three were counted; zero: never
 
-	RoundSince  time.Time // start of the open round; zero: since ever
-	RoundHashes float64   // expected hashes of its shares
+	RoundSince  time.Time // when the pool's newest block came; zero: since ever
+	RoundHashes float64   // expected hashes of the shares since, to the minute
 	// BlockHashes is how many hashes a block takes on average, by the pool's newest
 	// block at height BlockHashesAt; 0: unknown.
 	BlockHashes   float64
@@ -68,10 +68,14 @@ func (p *NetworkPulse) Effort() (float64, bool) {
 }
 
 // pulseSQL reads a few minutes, at most a few thousand hours, and the ends of
-// some indexes. An open round's hours that are rolled up come from network_hour.
+// some indexes. A round is ended in the books only when its block is deep enough:
+// what is told here begins with the newest block. Its hours that are rolled up
+// come from network_hour.
 const pulseSQL = `
 WITH cut AS (SELECT date_trunc('hour', CAST($2 AS timestamptz) - interval '2 hours', 'UTC') AS at),
-open AS (SELECT from_at, scheme FROM pool_round WHERE network_id = $1 AND state = 'open' LIMIT 1)
+open AS (SELECT scheme, greatest(from_at, (SELECT max(seen_at) FROM pool_block
+        WHERE network_id = $1 AND main AND state <> 'orphaned' AND seen_at <= $2)) AS from_at
+    FROM pool_round WHERE network_id = $1 AND state = 'open' LIMIT 1)
 SELECT least(coalesce(m.weight, 0) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - CAST($3 AS timestamptz)), 1), 9e18)::bigint AS rate,
        coalesce(m.shares, 0)::bigint AS shares,
        (SELECT minute FROM pool_network_minute WHERE network_id = $1 AND minute <= $2 AND minute > CAST($2 AS timestamptz) - interval '1 day' AND shares > 0

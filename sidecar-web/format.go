@@ -163,5 +163,7 @@ func difficulty(hashes float64, algorithm string) string {
 	if d >= 1000 {
 		return formatNumber(int64(min(d, 9e18)))
 	}
-	return strconv.FormatFloat(d, 'g', 4, 64)
+	// Three digits that count, never with an exponent.
+	digits := max(0, 2-int(math.Floor(math.Log10(d))))
+	return strconv.FormatFloat(d, 'f', digits, 64)
 }

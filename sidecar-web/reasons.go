@@ -29,6 +29,12 @@ func advices() map[string]advice {
 		"PrevBlockHashWrong":                {"It builds on another block than the chain's newest.", "A few are normal after a new block. More: your node may be on a fork; let it sync.", true},
 		"PrevBlockTimeWrong":                {"It names a wrong time for the block before.", "Let your node sync; then " + lower(update), true},
 		"WorkExpired":                       {"The work was too old when its solution came.", "Check that the miner asks for new work, and that its clock is right.", true},
+		"StaleShare":                        {"It belongs to a job that a newer block has made worthless.", "A few in a hundred are normal. More: look for a slow line, or a miner that is slow to take new jobs.", true},
+		"UnknownJob":                        {"The pool has not given out this job, or it is long over.", "A few are normal after the line was cut. Otherwise restart the miner.", true},
+		"TimeOutOfRange":                    {"The time in the header is too far off.", "Set the clock of the miner's machine.", false},
+		"ExtranonceWrong":                   {"The miner changed a part of the coinbase that is not his.", update, false},
+		"VersionBitsWrong":                  {"The miner changed bits of the version that it may not.", "Switch version rolling off in the miner.", false},
+		"UnknownWorker":                     {"The pool does not know the rig.", "Restart the miner, so that it logs in again.", false},
 		"Stale":                             {"It came after the next block was found.", "A few in a hundred are normal. More: look for a slow line.", true},
 
 		"BibleHashAlreadyKnown":                     {"The same solution was sent before.", "Harmless now and then. Often: two rigs share one configuration; give each its own name.", false},
