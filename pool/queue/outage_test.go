@@ -60,6 +60,7 @@ func TestABrokerThatIsAwayCostsNoShareAndRefusesNone(t *testing.T) {
 					if !p.lanes[network].spool.empty() {
 						spooled.Store(true)
 					}
+					time.Sleep(2 * time.Millisecond) // enough of them to show it, and few enough to wait for
 				}
 			}
 			busyTook, calmTook := make(map[int]bool), make(map[int]bool)
