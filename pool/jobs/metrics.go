@@ -7,17 +7,15 @@ import (
 )
 
 type metrics struct {
-	issued    *prometheus.CounterVec
-	refused   *prometheus.CounterVec
-	synced    *prometheus.GaugeVec
-	switches  prometheus.Counter
-	latency   prometheus.Histogram
-	confirmed prometheus.Gauge
-	issuedAt  prometheus.Gauge
-	height    prometheus.Gauge
-	ready     prometheus.Gauge
-	leading   prometheus.Gauge
-	ages      []prometheus.Collector
+	issued   *prometheus.CounterVec
+	refused  *prometheus.CounterVec
+	synced   *prometheus.GaugeVec
+	switches prometheus.Counter
+	latency  prometheus.Histogram
+	height   prometheus.Gauge
+	ready    prometheus.Gauge
+	leading  prometheus.Gauge
+	ages     []prometheus.Collector
 }
 
 func newMetrics(r prometheus.Registerer, network string, now func() time.Time, confirmed, issued func() time.Time) *metrics {

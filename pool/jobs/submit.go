@@ -62,7 +62,7 @@ type Submitter struct {
 	codec   *job.Codec
 	metrics *submitMetrics
 
-	ctx   context.Context // of what goes on in the background; ends with Close
+	ctx   context.Context //nolint:containedctx // of what goes on in the background; ends with Close
 	stop  context.CancelFunc
 	going sync.WaitGroup
 

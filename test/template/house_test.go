@@ -25,7 +25,6 @@ import (
 	"purepool/pool/chain"
 	"purepool/pool/job"
 	"purepool/pool/jobs"
-	"purepool/pool/pow"
 	"purepool/pool/queue"
 	"purepool/pool/queue/queuetest"
 	"purepool/pool/tip"
@@ -158,7 +157,7 @@ func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	b.run("blocks", func(ctx context.Context) error { return broker.ConsumeBlocks(ctx, network, b.submitter.Message) })
 	anything := job.BitsOf("scrypt", job.MinDifficulty)
 	v, err := validate.NewTemplate(validate.TemplateConfig{Config: validate.Config{
-		Network: network, NetworkID: h.id, Rules: validate.Rules{EasiestTarget: pow.Target(anything.Target())},
+		Network: network, NetworkID: h.id, Rules: validate.Rules{EasiestTarget: anything.Target()},
 		MaxWait: time.Second, Logger: h.log, Registerer: b.registry,
 	}}, b.store, b.keeper, b.submitter, follower, broker.DeadLetters())
 	must(t, err)
