@@ -55,10 +55,10 @@ func folder(t *testing.T) string {
 
 // play runs the demo until the condition holds for its output, stops it as
 // Ctrl-C does and returns what it printed.
-func play(t *testing.T, dir string, until func(printed string) bool) string {
+func play(t *testing.T, dir string, until func(printed string) bool, flags ...string) string {
 	t.Helper()
 	var out output
-	cmd := exec.Command(house.Binary(t), "demo", "--dir", dir)
+	cmd := exec.Command(house.Binary(t), append([]string{"demo", "--dir", dir}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -176,6 +176,38 @@ func TestDemoMinesStopsOnCtrlCAndGoesOnWhereItWas(t *testing.T) {
 	}
 	if _, _, miners, unexpected := last(t, second); miners != 6 || unexpected != 0 {
 		t.Errorf("second start: %d miners, %d unexpected answers:\n%s", miners, unexpected, second)
+	}
+	if log := logOf(dir); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log tells of errors:\n%s", log)
+	}
+}
+
+var coins = regexp.MustCompile(`shared_out=(\d+) orphaned=\d+ credited_coins=\S+ paid_coins=\S+ payments=(\d+)`)
+
+// paid returns how many blocks were shared out and how many payments were made,
+// as the last line says.
+func paid(printed string) (sharedOut, payments int) {
+	all := coins.FindAllStringSubmatch(printed, -1)
+	if len(all) == 0 {
+		return 0, 0
+	}
+	sharedOut, _ = strconv.Atoi(all[len(all)-1][1])
+	payments, _ = strconv.Atoi(all[len(all)-1][2])
+	return sharedOut, payments
+}
+
+func TestFastDemoPaysAndItsBooksAreCleanAlsoAfterARestart(t *testing.T) {
+	dir := folder(t)
+	before := 0
+	for range 2 {
+		printed := play(t, dir, func(printed string) bool {
+			sharedOut, payments := paid(printed)
+			return sharedOut > 1 && payments > before
+		}, "--fast")
+		if !strings.Contains(printed, "The audit of the books:\nnetwork test at ") || !strings.Contains(printed, " UTC: clean\n") {
+			t.Errorf("no clean audit:\n%s", printed)
+		}
+		_, before = paid(printed)
 	}
 	if log := logOf(dir); strings.Contains(log, "level=ERROR") {
 		t.Errorf("the log tells of errors:\n%s", log)

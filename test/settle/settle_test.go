@@ -5,7 +5,6 @@ package settle
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"os/exec"
 	"testing"
 	"time"
@@ -175,7 +174,7 @@ func wantWalletAndBooksAgree(t *testing.T, h *house.House) {
 	if total != -fee || len(fees) == 0 || len(fees) != len(transactions) {
 		t.Errorf("the wallet made %d payments and the books know %d; they differ by %d satoshis, the network fees are %d", len(transactions), len(fees), total, fee)
 	}
-	t.Log(fmt.Sprintf("%d payments to %d miners", len(fees), len(paid)))
+	t.Logf("%d payments to %d miners", len(fees), len(paid))
 }
 
 func must(t testing.TB, err error) {
