@@ -7,15 +7,12 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strings"
 	"time"
 
 	"purepool/ledger"
 	"purepool/pool/chain"
 )
-
-type visitorKey = netip.Prefix
 
 // page is what the layout needs, with the page's own data.
 type page struct {

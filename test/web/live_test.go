@@ -175,7 +175,6 @@ func TestAChartTellsItsNumbersUnderThePointerAndTheFinger(t *testing.T) {
 	b.look(360, "light")
 	b.open("/main/")
 	b.until("document.querySelector('.u-over')")
-	still = eval[string](b, read)
 	at = eval[[]float64](b, "(e => { e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); return [r.left, r.top, r.width, r.height] })(document.querySelector('.u-over'))")
 	b.do(chromedp.TapXY(at[0]+at[2]/2, at[1]+at[3]/2))
 	b.until("/UTC: /.test(" + read + ")")
