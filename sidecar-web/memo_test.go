@@ -20,6 +20,7 @@ func newClock() *clock               { c := &clock{}; c.add(1_500_000_000 * time
 func testMemo(c *clock) *memo[int] {
 	return newMemo[int]("test", 16, time.Second, time.Minute, c.now, newMetrics(prometheus.NewRegistry()))
 }
+
 func always(n int) func(context.Context) (int, error) {
 	return func(context.Context) (int, error) { return n, nil }
 }

@@ -51,7 +51,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "chromium does not start:", err)
 		return 1
 	}
-	chromium = ctx
+	chromium = ctx //nolint:fatcontext // one browser for all tests of the process
 	return m.Run()
 }
 

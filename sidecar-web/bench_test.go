@@ -1,0 +1,223 @@
+package web_test
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"purepool/ledger"
+	"purepool/ledger/ledgertest"
+	"purepool/ledger/pgcluster"
+	web "purepool/sidecar-web"
+	"purepool/test/web/fixture"
+)
+
+// The large ledger: -web.shares=10000000 takes some minutes to make and some
+// gigabytes of disk.
+var (
+	benchShares = flag.Int("web.shares", 100_000, "shares in the ledger of the benchmarks")
+	benchMiners = flag.Int("web.miners", 2_000, "miners in it")
+	benchDays   = flag.Int("web.days", 30, "days of roll-ups in it")
+)
+
+// clients is how many ask at the same time.
+const clients = 64
+
+// benchLedger makes the ledger on a server with usual settings, on disk.
+func benchLedger(b *testing.B) *ledger.WebStore {
+	b.Helper()
+	dir, err := os.MkdirTemp("", "webbench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cluster, err := pgcluster.Start(b.Context(), pgcluster.Options{
+		Dir: dir, ThrowAway: true, Settings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "4GB"},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cluster.StopImmediate() })
+	if err := cluster.EnsureDatabase(b.Context(), "pool"); err != nil {
+		b.Fatal(err)
+	}
+	if err := ledger.Migrate(b.Context(), cluster.DSN(pgcluster.Superuser, "pool"), ledger.MigrateOptions{Networks: ledgertest.Networks()}); err != nil {
+		b.Fatal(err)
+	}
+	super, err := sqlx.Open("postgres", cluster.DSN(pgcluster.Superuser, "pool")+" search_path=purepool TimeZone=UTC")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer super.Close()
+	begun := time.Now()
+	fixture.Large(b, super, fixture.Size{Miners: *benchMiners, Days: *benchDays, Shares: *benchShares, Blocks: 60 * *benchDays})
+	backend, err := ledger.OpenBackend(b.Context(), cluster.DSN(ledger.RoleBackend, "pool"), ledger.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer backend.Close()
+	made := time.Now()
+	if _, err := backend.RollUp(b.Context(), fixture.Main, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	first := time.Since(made)
+	made = time.Now()
+	if _, err := backend.RollUp(b.Context(), fixture.Main, time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	b.Logf("%d shares, %d miners, %d days: made in %v, rolled up in %v, again in %v",
+		*benchShares, *benchMiners, *benchDays, made.Sub(begun).Round(time.Second), first.Round(time.Millisecond), time.Since(made).Round(time.Millisecond))
+	store, err := ledger.OpenWeb(b.Context(), cluster.DSN(ledger.RoleWeb, "pool"), ledger.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+func BenchmarkPages(b *testing.B) {
+	store := benchLedger(b)
+	address := func(i int) string { return fixture.Address(i % *benchMiners) }
+	routes := []struct {
+		name string
+		path func(i int) string
+	}{
+		{"home", func(int) string { return "/main/" }},
+		{"join", func(int) string { return "/main/howtojoin/" }},
+		{"statistics", func(int) string { return "/main/statistics" }},
+		{"blocks", func(int) string { return "/main/blocks" }},
+		{"payments", func(int) string { return "/main/payments" }},
+		{"miner", func(int) string { return "/main/miner/" + address(7) + "/" }},
+		{"miners", func(i int) string { return "/main/miner/" + address(i) + "/" }}, // each another one
+		{"api_pool", func(int) string { return "/api/v1/pool" }},
+		{"api_network", func(int) string { return "/api/v1/main" }},
+		{"api_hashrate", func(int) string { return "/api/v1/main/hashrate?span=month" }},
+		{"api_miners", func(int) string { return "/api/v1/main/miners" }},
+		{"api_miner", func(int) string { return "/api/v1/main/miners/" + address(7) }},
+		{"api_workers", func(int) string { return "/api/v1/main/miners/" + address(7) + "/workers" }},
+		{"api_credits", func(int) string { return "/api/v1/main/miners/" + address(7) + "/credits" }},
+		{"api_blocks", func(int) string { return "/api/v1/main/blocks" }},
+		{"api_payments", func(int) string { return "/api/v1/main/payments" }},
+		{"original_statistics", func(int) string { return "/main/api/statistics" }},
+		{"original_subsidysum", func(int) string { return "/main/api/block_subsidysum/30" }},
+	}
+	for _, r := range routes {
+		for _, fresh := range []time.Duration{time.Nanosecond, time.Hour} {
+			name := map[bool]string{true: "/uncached", false: "/cached"}[fresh == time.Nanosecond]
+			b.Run(r.name+name, func(b *testing.B) {
+				cfg := config()
+				cfg.Fresh, cfg.LiveEvery, cfg.RatePerIP, cfg.BurstPerIP = fresh, 2*fresh, 1e9, 1e9
+				s, err := web.New(cfg, store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+				if err != nil {
+					b.Fatal(err)
+				}
+				load(b, s.Handler(), r.path)
+			})
+		}
+		if r.name == "miners" {
+			continue
+		}
+		b.Run(r.name+"/bare", func(b *testing.B) {
+			s := newServer(b, config(), store)
+			answer := ask(b, s.Handler(), "GET", r.path(0), map[string]string{"Accept-Encoding": "gzip"}, "")
+			body := []byte(text(b, answer))
+			load(b, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", answer.Header.Get("Content-Type"))
+				w.Header().Set("Content-Encoding", answer.Header.Get("Content-Encoding"))
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+				_, _ = w.Write(body)
+			}), r.path)
+		})
+	}
+}
+
+// load asks b.N times over 64 connections and reports requests a second and the
+// time within which 99 of 100 are answered.
+func load(b *testing.B, h http.Handler, path func(int) string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+	var next atomic.Int64
+	times := make([][]time.Duration, clients)
+	var group sync.WaitGroup
+	b.ResetTimer()
+	begun := time.Now()
+	for c := range clients {
+		group.Go(func() {
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			defer conn.Close()
+			in := bufio.NewReaderSize(conn, 64<<10)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= b.N {
+					return
+				}
+				at := time.Now()
+				if err := exchange(conn, in, path(i)); err != nil {
+					b.Error(err)
+					return
+				}
+				times[c] = append(times[c], time.Since(at))
+			}
+		})
+	}
+	group.Wait()
+	took := time.Since(begun)
+	all := slices.Sorted(slices.Values(slices.Concat(times...)))
+	if len(all) == 0 {
+		return
+	}
+	b.ReportMetric(float64(len(all))/took.Seconds(), "req/s")
+	b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// exchange asks for a path on an open connection and reads the answer.
+func exchange(conn net.Conn, in *bufio.Reader, path string) error {
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: pool.example.org\r\nAccept-Encoding: gzip\r\n\r\n", path); err != nil {
+		return err
+	}
+	length := -1
+	for first := true; ; first = false {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if first && !bytes.Contains(line, []byte(" 200 ")) {
+			return fmt.Errorf("%s: %s", path, line)
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if name, value, _ := strings.Cut(string(line), ":"); strings.EqualFold(name, "Content-Length") {
+			if length, err = strconv.Atoi(strings.TrimSpace(value)); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := io.CopyN(io.Discard, in, int64(length))
+	return err
+}
