@@ -45,7 +45,9 @@ daemon_timeout = "3s"
 	done := make(chan error, 1)
 	ctx, stop := contextOf(t)
 	go func() { done <- m.Run(ctx) }()
-	blocks := func() int64 { return h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'accepted'`) }
+	blocks := func() int64 {
+		return h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'accepted'`)
+	}
 	for range 3 {
 		before := blocks()
 		h.Eventually("more blocks", time.Minute, func() bool { return blocks() >= before+6 })
