@@ -273,19 +273,18 @@ FROM (SELECT count(*) AS blocks, coalesce(sum(reward), 0)::bigint AS mined FROM 
      (SELECT sum(shares) AS shares, sum(rejected) AS rejected FROM pool_network_minute
       WHERE network_id = $1 AND minute > CAST($2 AS timestamptz) - interval '24 hours' AND minute <= $2) AS h`
 
-// weekSQL: days are UTC days, half-open. Today's shares come from the minutes of
-// the hours that are not rolled up yet.
+// weekSQL: days are UTC days, half-open, from $3 on. Uses network_minute_pkey,
+// chain_block_time alone, and block_seen.
 const weekSQL = `
-SELECT d.day,
-       coalesce((SELECT sum(shares) FROM pool_network_minute m WHERE m.network_id = $1 AND m.minute >= d.day AND m.minute < d.day + interval '1 day' AND m.minute <= $2), 0)::bigint AS shares,
-       coalesce((SELECT sum(rejected) FROM pool_network_minute m WHERE m.network_id = $1 AND m.minute >= d.day AND m.minute < d.day + interval '1 day' AND m.minute <= $2), 0)::bigint AS rejected,
-       (SELECT count(*) FROM pool_chain_block c WHERE c.network_id = $1 AND c.block_time >= d.day AND c.block_time < d.day + interval '1 day' AND c.block_time <= $2) AS all_blocks,
-       b.blocks, b.mined
-FROM generate_series(date_trunc('day', CAST($2 AS timestamptz), 'UTC') - interval '6 days', $2, interval '1 day') AS d (day)
-CROSS JOIN LATERAL (SELECT count(*) AS blocks, coalesce(sum(reward), 0)::bigint AS mined FROM pool_block b
-    WHERE b.network_id = $1 AND b.main AND b.state <> 'orphaned' AND b.block_time >= d.day AND b.block_time < d.day + interval '1 day'
-      AND b.block_time <= $2 AND b.seen_at >= d.day - interval '1 day') AS b
-ORDER BY d.day`
+SELECT date_trunc('day', minute, 'UTC') AS day, sum(shares)::bigint AS shares, sum(rejected)::bigint AS rejected, 0 AS all_blocks, 0 AS blocks, 0 AS mined
+FROM pool_network_minute WHERE network_id = $1 AND minute >= $3 AND minute <= $2 GROUP BY 1
+UNION ALL
+SELECT date_trunc('day', block_time, 'UTC'), 0, 0, count(*), 0, 0
+FROM pool_chain_block WHERE network_id = $1 AND block_time >= $3 AND block_time <= $2 GROUP BY 1
+UNION ALL
+SELECT date_trunc('day', block_time, 'UTC'), 0, 0, 0, count(*), coalesce(sum(reward), 0)::bigint
+FROM pool_block WHERE network_id = $1 AND main AND state <> 'orphaned' AND block_time >= $3 AND block_time <= $2
+  AND seen_at >= CAST($3 AS timestamptz) - interval '1 day' GROUP BY 1`
 
 // luckSQL compares the last hundred blocks whose rounds are summed up.
 const luckSQL = `
@@ -293,6 +292,11 @@ SELECT count(*), coalesce((sum(hashes) / nullif(sum(weight), 0))::float8, -1), c
 FROM (SELECT b.hashes, t.weight FROM pool_block b JOIN pool_round r ON r.block_id = b.id JOIN pool_round_total t ON t.round_id = r.id
       WHERE b.network_id = $1 AND b.main AND b.state <> 'orphaned' AND b.hashes > 0
       ORDER BY b.height DESC LIMIT 100) AS l`
+
+// firstOfWeek is the first of seven UTC days that end with today.
+func firstOfWeek(now time.Time) time.Time {
+	return now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -6)
+}
 
 // Statistics returns the numbers of the statistics page.
 func (s *WebStore) Statistics(ctx context.Context, networkID int16, now time.Time) (Statistics, error) {
@@ -311,13 +315,18 @@ func (s *WebStore) Statistics(ctx context.Context, networkID int16, now time.Tim
 		AllBlocks        int64 `db:"all_blocks"`
 		Blocks, Mined    int64
 	}
-	if err := s.db.SelectContext(ctx, &days, weekSQL, networkID, now); err != nil {
+	first := firstOfWeek(now)
+	if err := s.db.SelectContext(ctx, &days, weekSQL, networkID, now, first); err != nil {
 		return Statistics{}, wrap(ctx, "read statistics of the week", err)
 	}
+	st.Days = make([]DayFigures, 7)
+	for i := range st.Days {
+		st.Days[i].Day = first.AddDate(0, 0, i)
+	}
 	for _, d := range days {
-		st.Days = append(st.Days, DayFigures{
-			Day: d.Day.UTC(), Shares: d.Shares, Rejected: d.Rejected, PoolBlocks: d.Blocks, AllBlocks: d.AllBlocks, Mined: d.Mined,
-		})
+		f := &st.Days[min(max(int(d.Day.Sub(first)/(24*time.Hour)), 0), 6)]
+		f.Shares, f.Rejected = f.Shares+d.Shares, f.Rejected+d.Rejected
+		f.PoolBlocks, f.AllBlocks, f.Mined = f.PoolBlocks+d.Blocks, f.AllBlocks+d.AllBlocks, f.Mined+d.Mined
 	}
 	if err := s.db.QueryRowContext(ctx, luckSQL, networkID).Scan(&st.LuckBlocks, &st.Luck, &st.MeanRoundHashes); err != nil {
 		return Statistics{}, wrap(ctx, "read luck", err)
@@ -351,14 +360,17 @@ func (s *WebStore) Miners(ctx context.Context, networkID int16, limit int, weigh
 		after = weight
 	}
 	var list []RecentMiner
-	// Uses miner_recent_rank.
+	// Uses miner_recent_rank, and miner_pkey for those who are listed.
 	err := s.db.SelectContext(ctx, &list, `
-		SELECT m.miner_id, m.address, m.workers, m.shares, m.rejected, m.weight::text AS weight,
+		SELECT m.miner_id, a.address, m.workers, m.shares, m.rejected, m.weight::text AS weight,
 		       least(m.weight_short / greatest(extract(epoch FROM n.rolled_at - n.short_since), 1), 9e18)::bigint AS rate,
 		       least(m.weight / greatest(extract(epoch FROM n.rolled_at - n.day_since), 1), 9e18)::bigint AS rate_day
-		FROM pool_miner_recent m JOIN pool_network_recent n ON n.network_id = m.network_id
-		WHERE m.network_id = $1 AND (CAST($3 AS numeric) IS NULL OR m.weight < $3 OR m.weight = $3 AND m.miner_id > $4)
-		ORDER BY m.weight DESC, m.miner_id LIMIT $2`, networkID, limit, after, minerID)
+		FROM (SELECT * FROM pool_miner_recent
+		      WHERE network_id = $1 AND (CAST($3 AS numeric) IS NULL OR weight < $3 OR weight = $3 AND miner_id > $4)
+		      ORDER BY weight DESC, miner_id LIMIT $2) AS m
+		JOIN pool_miner a ON a.id = m.miner_id
+		JOIN pool_network_recent n ON n.network_id = $1
+		ORDER BY m.weight DESC, m.miner_id`, networkID, limit, after, minerID)
 	return list, wrap(ctx, "list miners", err)
 }
 

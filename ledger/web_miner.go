@@ -367,23 +367,28 @@ func (s *WebStore) MinerDays(ctx context.Context, minerID int64, now time.Time) 
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	now = storedTime(now)
-	var list []MinerDay
-	// Uses share_day_pkey, share_hour_pkey for today's hours, share_minute_pkey
-	// for those that are not rolled up.
-	err := s.db.SelectContext(ctx, &list, `
-		WITH w AS MATERIALIZED (SELECT id FROM pool_worker WHERE miner_id = $1 ORDER BY id DESC LIMIT $3)
-		SELECT d.day, coalesce(sum(s.shares), 0)::bigint AS shares, coalesce(sum(s.rejected), 0)::bigint AS rejected
-		FROM generate_series(date_trunc('day', CAST($2 AS timestamptz), 'UTC') - interval '6 days', $2, interval '1 day') AS d (day)
-		LEFT JOIN LATERAL (
-			SELECT shares, rejected FROM w JOIN pool_share_hour h ON h.worker_id = w.id
-			WHERE h.hour >= d.day AND h.hour < d.day + interval '1 day' AND h.hour < date_trunc('hour', CAST($2 AS timestamptz))
-			UNION ALL
-			SELECT shares, rejected FROM w JOIN pool_share_minute m ON m.worker_id = w.id
-			WHERE m.minute >= date_trunc('hour', CAST($2 AS timestamptz)) AND m.minute <= $2
-			  AND m.minute >= d.day AND m.minute < d.day + interval '1 day') AS s ON true
-		GROUP BY d.day ORDER BY d.day`, minerID, now, maxWorkers)
-	for i := range list {
-		list[i].Day = list[i].Day.UTC()
+	first, hour := firstOfWeek(now), now.Truncate(time.Hour)
+	var rows []MinerDay
+	// Uses share_hour_pkey, and share_minute_pkey for the hour that is not rolled up.
+	err := s.db.SelectContext(ctx, &rows, `
+		SELECT date_trunc('day', h.hour, 'UTC') AS day, sum(h.shares)::bigint AS shares, sum(h.rejected)::bigint AS rejected
+		FROM (SELECT id FROM pool_worker WHERE miner_id = $1 ORDER BY id DESC LIMIT $5) AS w
+		JOIN pool_share_hour h ON h.worker_id = w.id WHERE h.hour >= $3 AND h.hour < $4 GROUP BY 1
+		UNION ALL
+		SELECT date_trunc('day', m.minute, 'UTC'), sum(m.shares)::bigint, sum(m.rejected)::bigint
+		FROM (SELECT id FROM pool_worker WHERE miner_id = $1 ORDER BY id DESC LIMIT $5) AS w
+		JOIN pool_share_minute m ON m.worker_id = w.id WHERE m.minute >= $4 AND m.minute <= $2 GROUP BY 1`,
+		minerID, now, first, hour, maxWorkers)
+	if err != nil {
+		return nil, wrap(ctx, "read a miner's days", err)
 	}
-	return list, wrap(ctx, "read a miner's days", err)
+	list := make([]MinerDay, 7)
+	for i := range list {
+		list[i].Day = first.AddDate(0, 0, i)
+	}
+	for _, r := range rows {
+		d := &list[min(max(int(r.Day.Sub(first)/(24*time.Hour)), 0), 6)]
+		d.Shares, d.Rejected = d.Shares+r.Shares, d.Rejected+r.Rejected
+	}
+	return list, nil
 }

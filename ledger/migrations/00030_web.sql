@@ -76,8 +76,7 @@ CREATE VIEW pool_network_day AS
     SELECT network_id, day, shares, rejected, rejected_unknown, weight, miners FROM network_day;
 
 CREATE VIEW pool_miner_recent AS
-    SELECT r.miner_id, r.network_id, m.address, r.workers, r.shares, r.rejected, r.weight, r.weight_short
-    FROM miner_recent r JOIN miner m ON m.id = r.miner_id;
+    SELECT miner_id, network_id, workers, shares, rejected, weight, weight_short FROM miner_recent;
 
 CREATE VIEW pool_network_recent AS
     SELECT network_id, rolled_at, short_since, day_since, miners, workers, miners_day FROM network_recent;
