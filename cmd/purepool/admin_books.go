@@ -111,8 +111,11 @@ func (r *bookRoom) settlement(network string, opts role.SettlementOptions) (*rol
 	return role.NewSettlement(opts)
 }
 
-// once runs a job of a network now, unless it runs elsewhere, and returns what
-// it came to. payNow is for the job that pays: see [role.SettlementOptions].
+// patience is how long a command waits for a run of the same job elsewhere.
+const patience = 10 * time.Second
+
+// once runs a job of a network now, after a run elsewhere that is under way, and
+// returns what it came to. payNow is for the job that pays: see [role.SettlementOptions].
 func (r *bookRoom) once(network, job string, payNow bool) (role.Report, error) {
 	s, err := r.settlement(network, role.SettlementOptions{PayNow: payNow})
 	if err != nil {
@@ -120,8 +123,17 @@ func (r *bookRoom) once(network, job string, payNow bool) (role.Report, error) {
 	}
 	keep := role.Retention(&r.cfg.Backend)
 	runner := schedule.New(schedule.Options{Runner: r.runner(), Logger: r.log}, r.books, s.Jobs(&keep)...)
-	err = runner.Once(r.app.ctx, network, job)
-	return s.Last(), err
+	for deadline := time.Now().Add(patience); ; {
+		err = runner.Once(r.app.ctx, network, job)
+		if !errors.Is(err, schedule.ErrBusy) || time.Now().After(deadline) {
+			return s.Last(), err
+		}
+		select {
+		case <-r.app.ctx.Done():
+			return s.Last(), err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // runner names who runs a job, for the table of schedules.

@@ -78,7 +78,7 @@ type scheduleRunCmd struct {
 
 // Help is printed below the flags.
 func (c *scheduleRunCmd) Help() string {
-	return `Runs in this process, whether the job is due or paused, unless a backend runs it at this moment.
+	return `Runs in this process, whether the job is due or paused. A run elsewhere is waited for, ten seconds at most.
 The original's commands and the jobs in their place stand in docs/OPERATIONS.md.`
 }
 

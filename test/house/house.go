@@ -210,7 +210,8 @@ func pgDir(t testing.TB) string {
 
 var build = sync.OnceValues(func() (string, error) {
 	if binary := os.Getenv("PUREPOOL_BINARY"); binary != "" {
-		return binary, nil
+		// The program itself knows no such key and would refuse it.
+		return binary, os.Unsetenv("PUREPOOL_BINARY")
 	}
 	dir, err := os.MkdirTemp("", "purepool-bin-")
 	if err != nil {
