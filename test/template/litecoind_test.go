@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,6 +64,8 @@ func (d *litecoind) start() {
 	d.t.Helper()
 	d.cmd = exec.Command("litecoind", d.args...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
+	// Should the test process be killed, the daemon must not go on without it.
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatalf("litecoind is needed for this test: %v", err)
 	}
