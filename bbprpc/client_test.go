@@ -131,12 +131,13 @@ func TestAnEndlessAnswerIsCutOff(t *testing.T) {
 func TestExchangesUnderWayAreBounded(t *testing.T) {
 	var now, most atomic.Int64
 	release := make(chan struct{})
+	both := sync.OnceFunc(func() { close(release) })
 	daemon := newPeer(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		n := now.Add(1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
 		if n == 2 {
-			close(release) // both places are taken
+			both() // places are taken
 		}
 		<-release
 		now.Add(-1)
