@@ -78,7 +78,7 @@ func TestRoleSaysWhyItDoesNotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	unknown := filepath.Join(h.Dir, "unknown.toml")
-	changed := strings.ReplaceAll(string(text), "network.test", "network.regtest")
+	changed := strings.NewReplacer("network.test", "network.regtest", `network = "test"`, `network = "regtest"`).Replace(string(text))
 	if err := os.WriteFile(unknown, []byte(changed), 0o600); err != nil {
 		t.Fatal(err)
 	}
