@@ -35,9 +35,9 @@ func (l *loop) sweep(s *session) {
 const drainSteps = 50
 
 // drain closes the loop's connections over the given time, those that wait for
-// no answer first.
+// no answer first, and returns as soon as there are none.
 func (l *loop) drain(over time.Duration, to DrainTarget) {
-	done := make(chan struct{})
+	left := make(chan int)
 	for step := range drainSteps {
 		err := l.run(func() {
 			n := (len(l.sessions) + drainSteps - step - 1) / (drainSteps - step)
@@ -48,12 +48,11 @@ func (l *loop) drain(over time.Duration, to DrainTarget) {
 					n--
 				}
 			}
-			done <- struct{}{}
+			left <- len(l.sessions)
 		})
-		if err != nil {
+		if err != nil || <-left == 0 {
 			return
 		}
-		<-done
 		if over > 0 {
 			time.Sleep(over / drainSteps)
 		}
