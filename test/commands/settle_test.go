@@ -69,6 +69,10 @@ func (o operator) wants(out string, words ...string) {
 func blockOf(t *testing.T, h *house.House) {
 	t.Helper()
 	before := h.Daemon.Chain().Tip().Height
+	// The chain is followed from the first look on: what came before is nobody's.
+	h.Eventually("the chain is followed", 20*time.Second, func() bool {
+		return h.Count(`SELECT coalesce(max(height), 0) FROM purepool.chain_block WHERE main`) == before
+	})
 	client, err := miner.NewClient("http://" + h.HTTP)
 	must(t, err)
 	fleet, err := miner.NewFleet(miner.FleetOptions{
@@ -239,9 +243,12 @@ func TestPaymentOfWhichNobodyKnowsIsDecidedByAPerson(t *testing.T) {
 	for range 5 {
 		h.Daemon.MineStranger()
 	}
-	o.run(0, "schedule", "run", "watch")
-	o.run(0, "schedule", "run", "close-rounds")
-	o.run(0, "block", "share-out")
+	h.Eventually("the reward is shared out", 20*time.Second, func() bool {
+		o.run(0, "schedule", "run", "watch")
+		o.run(0, "schedule", "run", "close-rounds")
+		o.run(0, "block", "share-out")
+		return h.Count(`SELECT count(*) FROM purepool.journal WHERE kind = 'block'`) == 1
+	})
 	p.Stop()
 
 	must(t, h.Daemon.SetFaults(daemon.Fault{Kind: daemon.FaultCut, Method: "sendmany"}))
