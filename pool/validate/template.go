@@ -113,65 +113,14 @@ func NewTemplate(cfg TemplateConfig, store TemplateStore, jobs Jobs, wins Wins, 
 	}, nil
 }
 
-// shareBytes is about what a share takes in a message; maxWritten bounds the
-// verdicts of one transaction.
-const (
-	shareBytes = 96
-	maxWritten = 4000
-)
+// maxWritten bounds the verdicts of one transaction.
+const maxWritten = 4000
 
 // Run judges deliveries until the channel is closed or ctx ends. What is under
 // way at the end goes back to the queue.
 func (v *Template) Run(ctx context.Context, deliveries <-chan *queue.Delivery) error {
-	var wg sync.WaitGroup
-	for range v.base.cfg.Parallel {
-		wg.Go(func() {
-			for {
-				batch := v.gather(ctx, deliveries)
-				if len(batch) == 0 {
-					return
-				}
-				v.handle(ctx, batch)
-			}
-		})
-	}
-	wg.Wait()
+	inBatches(ctx, &v.base.cfg, deliveries, v.handle)
 	return nil
-}
-
-// gather waits for one delivery and takes along what else is there already.
-func (v *Template) gather(ctx context.Context, deliveries <-chan *queue.Delivery) []*queue.Delivery {
-	var batch []*queue.Delivery
-	select {
-	case <-ctx.Done():
-		return nil
-	case d, ok := <-deliveries:
-		if !ok {
-			return nil
-		}
-		batch = append(batch, d)
-	}
-	for n := inside(batch[0]); n < v.base.cfg.Batch; {
-		select {
-		case d, ok := <-deliveries:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, d)
-			n += inside(d)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// inside is about how many shares a delivery holds.
-func inside(d *queue.Delivery) (n int) {
-	for i := range d.Shares {
-		n += 1 + len(d.Shares[i].Template)/shareBytes
-	}
-	return n
 }
 
 func (v *Template) handle(ctx context.Context, batch []*queue.Delivery) {

@@ -129,47 +129,8 @@ func setDefaults(cfg *Config) {
 // Run judges deliveries until the channel is closed or ctx ends. What is under
 // way at the end goes back to the queue.
 func (v *Validator) Run(ctx context.Context, deliveries <-chan *queue.Delivery) error {
-	var wg sync.WaitGroup
-	for range v.cfg.Parallel {
-		wg.Go(func() {
-			for {
-				batch := v.gather(ctx, deliveries)
-				if len(batch) == 0 {
-					return
-				}
-				v.handle(ctx, batch)
-			}
-		})
-	}
-	wg.Wait()
+	inBatches(ctx, &v.cfg, deliveries, v.handle)
 	return nil
-}
-
-// gather waits for one delivery and takes along what else is there already.
-func (v *Validator) gather(ctx context.Context, deliveries <-chan *queue.Delivery) []*queue.Delivery {
-	var batch []*queue.Delivery
-	select {
-	case <-ctx.Done():
-		return nil
-	case d, ok := <-deliveries:
-		if !ok {
-			return nil
-		}
-		batch = append(batch, d)
-	}
-	for n := len(batch[0].Shares); n < v.cfg.Batch; {
-		select {
-		case d, ok := <-deliveries:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, d)
-			n += len(d.Shares)
-		default:
-			return batch
-		}
-	}
-	return batch
 }
 
 func (v *Validator) handle(ctx context.Context, batch []*queue.Delivery) {
