@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -142,7 +144,7 @@ func NewDesk(cfg Config, store Store, q Queue) (*Desk, error) {
 		}
 		d.networks[n.Name] = n
 	}
-	d.metrics = newDeskMetrics(cfg.Registerer)
+	d.metrics = newDeskMetrics(cfg.Registerer, slices.Sorted(maps.Keys(d.networks))...)
 	// lru.New fails for a size below 1 only.
 	d.workers, _ = lru.New[workerKey, knownWorker](maxWorkersCached)
 	d.works, _ = lru.New[uuid.UUID, issuedWork](maxWorksCached)

@@ -12,9 +12,20 @@ type deskMetrics struct {
 	unrecorded *prometheus.CounterVec
 	reused     *prometheus.CounterVec
 	groupSize  prometheus.Histogram
+	checked    map[string]prometheus.Histogram // by network
 }
 
-func newDeskMetrics(r prometheus.Registerer) *deskMetrics {
+// newCheckSeconds is the first station of a share's way, of a classic or template
+// network.
+func newCheckSeconds(network string) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "purepool_desk_check_seconds", ConstLabels: prometheus.Labels{"network": network},
+		Help:    "Time from a share's arrival until it is checked and goes to the queue.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9), // to 6.5 s
+	})
+}
+
+func newDeskMetrics(r prometheus.Registerer, networks ...string) *deskMetrics {
 	m := &deskMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "purepool_desk_requests_total",
@@ -38,10 +49,34 @@ func newDeskMetrics(r prometheus.Registerer) *deskMetrics {
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 	}
+	m.checked = make(map[string]prometheus.Histogram, len(networks))
+	for _, n := range networks {
+		m.prepare(n)
+		if r != nil {
+			r.MustRegister(m.checked[n])
+		}
+	}
 	if r != nil {
 		r.MustRegister(m.requests, m.unchecked, m.unrecorded, m.reused, m.groupSize)
 	}
 	return m
+}
+
+// prepare makes the series of a network, so that their rates begin at 0.
+func (m *deskMetrics) prepare(network string) {
+	m.checked[network] = newCheckSeconds(network)
+	m.unchecked.WithLabelValues(network)
+	m.unrecorded.WithLabelValues(network)
+	m.reused.WithLabelValues(network)
+	for _, kind := range []Kind{"ok", KindUnavailable, KindWorkerInvalid, KindWorkerMissing, KindMinerDisabled} {
+		m.requests.WithLabelValues(network, "work", string(kind))
+	}
+	for _, kind := range []Kind{
+		"ok", KindUnavailable, KindSolutionMissing, KindSolutionInvalid, KindUnknownWork, KindMinerDisabled, KindWorkExpired,
+		KindHashTargetExceeded, KindDuplicate,
+	} {
+		m.requests.WithLabelValues(network, "solution", string(kind))
+	}
 }
 
 func (m *deskMetrics) count(network, action string, err error) {

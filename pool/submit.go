@@ -50,6 +50,7 @@ func (d *Desk) submitSolution(ctx context.Context, r SolutionRequest) (SolutionR
 	if refusal := d.check(ctx, n, s); refusal != nil {
 		return SolutionReceipt{}, d.refuse(ctx, n, share, refusal)
 	}
+	d.metrics.checked[n.Name].Observe(d.cfg.Now().Sub(r.ReceivedAt).Seconds())
 	if err := d.queue.Publish(ctx, n.Name, share); err != nil {
 		d.cfg.Logger.Error("share could not be queued", slog.String("network", n.Name), slog.Any("error", err))
 		return SolutionReceipt{}, &Refusal{KindUnavailable, "The pool cannot take shares at the moment, please try again in a minute"}

@@ -69,6 +69,8 @@ type TemplateDesk struct {
 
 	age   prometheus.GaugeFunc
 	heard *prometheus.CounterVec
+	// checked is the first station of a share's way.
+	checked prometheus.Histogram
 
 	mu      sync.Mutex // guards what follows; tellers are called under it, in order
 	current *job.Job
@@ -125,8 +127,12 @@ func NewTemplateDesk(cfg TemplateConfig, store Store, shares Queue, q TemplateQu
 		Name: "purepool_desk_jobs_heard_total", ConstLabels: labels,
 		Help: "Jobs told by the backend: new, known, none (there is nothing to mine on), invalid.",
 	}, []string{"kind"})
+	for _, kind := range []string{"new", "known", "none", "invalid"} {
+		d.heard.WithLabelValues(kind)
+	}
+	d.checked = newCheckSeconds(cfg.Network.Name)
 	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(d.age, d.heard)
+		cfg.Registerer.MustRegister(d.age, d.heard, d.checked)
 	}
 	return d, nil
 }
@@ -280,6 +286,10 @@ func (d *TemplateDesk) Put(ctx context.Context, shares []job.Share) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return err
+	}
+	now := d.cfg.Now()
+	for i := range shares {
+		d.checked.Observe(max(now.Sub(shares[i].ReceivedAt.Time()), 0).Seconds())
 	}
 	return d.shares.Publish(ctx, d.cfg.Network.Name, &queue.Share{
 		ID: id, ReceivedAt: d.cfg.Now().UTC(), Frontend: d.cfg.Frontend, Template: body,

@@ -178,6 +178,7 @@ func (s *session) authorize(w *worker) (first, ok bool) {
 	if s.worker == nil {
 		s.worker = w
 		s.set(countedAuthed)
+		s.port.metrics.fresh.Dec()
 		s.port.metrics.authorized.Inc()
 		return true, true
 	}

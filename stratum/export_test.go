@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // ClosedCounter shows tests how many connections of a port ended for a reason.
@@ -14,6 +15,7 @@ func (srv *Server) ClosedCounter(port string, why CloseReason) prometheus.Counte
 const sizeOfSession = unsafe.Sizeof(session{})
 
 // Connections shows tests how many connections a port has.
-func (srv *Server) Connections(port string) prometheus.Gauge {
-	return srv.metrics.connections.WithLabelValues(port)
+func (srv *Server) Connections(port string) float64 {
+	m := srv.metrics.connections
+	return testutil.ToFloat64(m.WithLabelValues(port, "new")) + testutil.ToFloat64(m.WithLabelValues(port, "authorized"))
 }

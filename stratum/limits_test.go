@@ -353,8 +353,10 @@ func TestMetricsHaveBoundedLabelsAndCountEveryEnd(t *testing.T) {
 		if n := len(f.GetMetric()); n > 40 {
 			t.Errorf("%s has %d series", f.GetName(), n)
 		}
-		if f.GetName() == "purepool_stratum_connections" && f.GetMetric()[0].GetGauge().GetValue() != 0 {
-			t.Error("a connection is still counted")
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "purepool_stratum_connections" && m.GetGauge().GetValue() != 0 {
+				t.Error("a connection is still counted")
+			}
 		}
 	}
 }
@@ -380,7 +382,7 @@ func TestTwoThousandReconnectsLeaveNothingBehind(t *testing.T) {
 	}
 	p.closedFor(t, stratum.ClosedByPeer, 1900) // the others as errors of reading or writing
 	eventually(t, "one connection is left, and no memory is taken", func() bool {
-		return testutil.ToFloat64(p.Connections("t")) == 1 && p.MemoryLeft() == 256<<20
+		return p.Connections("t") == 1 && p.MemoryLeft() == 256<<20
 	})
 	if r := stays.submit(rig, 1); string(r.Result) != "true" {
 		t.Error(r.line)

@@ -101,7 +101,7 @@ func (p *port) serve(ctx context.Context, conn net.Conn) {
 			return
 		}
 	}
-	p.metrics.connections.Inc()
+	p.metrics.fresh.Inc()
 	if p.TLS != nil {
 		srv.serveTLS(ctx, s, conn, behind)
 		return
@@ -126,13 +126,13 @@ func (srv *Server) abandon(s *session, why CloseReason) {
 	if s.has(admitted) {
 		srv.guard.depart(s.from)
 	}
+	s.port.metrics.fresh.Dec()
 	srv.left(s.port, why, s.addr)
 }
 
 // left counts a connection out.
 func (srv *Server) left(p *port, why CloseReason, addr netip.Addr) {
 	srv.guard.leave()
-	p.metrics.connections.Dec()
 	p.metrics.closed[why].Inc()
 	srv.log.Debug("connection closed", slog.String("port", p.Name), slog.String("reason", why.String()), slog.String("address", addr.String()))
 }

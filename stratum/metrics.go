@@ -7,8 +7,7 @@ import (
 // metrics of the server; every label has a bounded set of values: the configured
 // ports and networks, and the enumerations of this package.
 type metrics struct {
-	connections  *prometheus.GaugeVec     // port
-	authorized   *prometheus.GaugeVec     // port
+	connections  *prometheus.GaugeVec     // port, state
 	accepted     *prometheus.CounterVec   // port
 	closed       *prometheus.CounterVec   // port, reason
 	requests     *prometheus.CounterVec   // port, method
@@ -46,10 +45,9 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help}, f)
 	}
 	m := &metrics{
-		connections:  gauge("connections", "Open connections.", "port"),
-		authorized:   gauge("authorized_connections", "Open connections with an authorized worker.", "port"),
-		accepted:     counter("accepted_connections_total", "Connections taken from the listening socket.", "port"),
-		closed:       counter("closed_total", "Connections that ended, by the reason.", "port", "reason"),
+		connections:  gauge("connections", "Open connections, by state: new, or authorized, which are those with a worker.", "port", "state"),
+		accepted:     counter("connections_accepted_total", "Connections taken from the listening socket.", "port"),
+		closed:       counter("connections_closed_total", "Connections that ended, by the reason.", "port", "reason"),
 		requests:     counter("requests_total", "Requests, by method; other is what is not known.", "port", "method"),
 		shares:       counter("shares_total", "Submitted shares, by what became of them.", "port", "outcome"),
 		retargets:    counter("retargets_total", "Changes of a connection's difficulty.", "port", "direction"),
@@ -75,7 +73,7 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 			func() float64 { return float64(s.inFlight.Load()) }),
 	}
 	if r != nil {
-		r.MustRegister(m.connections, m.authorized, m.accepted, m.closed, m.requests, m.shares, m.retargets, m.checkSeconds,
+		r.MustRegister(m.connections, m.accepted, m.closed, m.requests, m.shares, m.retargets, m.checkSeconds,
 			m.broadcasts, m.jobs, m.jobHeight, m.jobIssued, m.jobReady, m.wins, m.acceptErrors, m.bansDecided, m.banned,
 			m.addresses, m.batch, m.panics, m.memoryLeft, m.inFlight)
 	}
@@ -85,8 +83,8 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 // portMetrics are a port's own counters, found once: looking them up by label
 // costs more than counting.
 type portMetrics struct {
-	connections, authorized prometheus.Gauge
-	accepted, acceptErrors  prometheus.Counter
+	fresh, authorized      prometheus.Gauge // connections
+	accepted, acceptErrors prometheus.Counter
 	closed                  [closeReasons]prometheus.Counter
 	requests                [methods]prometheus.Counter
 	shares                  [outcomes]prometheus.Counter
@@ -96,7 +94,7 @@ type portMetrics struct {
 
 func (m *metrics) port(name string) *portMetrics {
 	p := &portMetrics{
-		connections: m.connections.WithLabelValues(name), authorized: m.authorized.WithLabelValues(name),
+		fresh: m.connections.WithLabelValues(name, "new"), authorized: m.connections.WithLabelValues(name, "authorized"),
 		accepted: m.accepted.WithLabelValues(name), acceptErrors: m.acceptErrors.WithLabelValues(name),
 		retargetUp: m.retargets.WithLabelValues(name, "up"), retargetDn: m.retargets.WithLabelValues(name, "down"),
 		checkSeconds: m.checkSeconds.WithLabelValues(name),

@@ -101,7 +101,7 @@ func (p *pump) connect(port int) (*session, *pipe) {
 	w := &pipe{s: s}
 	s.other = w
 	_ = p.srv.guard.enter()
-	s.port.metrics.connections.Inc()
+	s.port.metrics.fresh.Inc()
 	s.admitted()
 	p.loop.add(s)
 	s.open()

@@ -267,6 +267,8 @@ func (s *session) gone(err error) {
 	s.remember()
 	if s.has(countedAuthed) {
 		s.port.metrics.authorized.Dec()
+	} else {
+		s.port.metrics.fresh.Dec()
 	}
 	if s.has(admitted) {
 		srv.guard.depart(s.from)

@@ -86,22 +86,22 @@ func newSubmitMetrics(r prometheus.Registerer, network string) *submitMetrics {
 	buckets := prometheus.ExponentialBuckets(0.0005, 2, 16)
 	m := &submitMetrics{
 		blocks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "purepool_blocks_total", ConstLabels: labels,
+			Name: "purepool_block_submissions_total", ConstLabels: labels,
 			Help: "Winning shares by what became of them: accepted, inconclusive, refused, given_up, or none (the share makes no block).",
 		}, []string{"result"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "purepool_blocks_answers_total", ConstLabels: labels,
+			Name: "purepool_block_submission_answers_total", ConstLabels: labels,
 			Help: "Answers to submitblock, by daemon: accepted, duplicate, inconclusive, refused, away.",
 		}, []string{"daemon", "answer"}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "purepool_blocks_pending", ConstLabels: labels, Help: "Blocks that are being submitted or tried again.",
+			Name: "purepool_block_submissions_pending", ConstLabels: labels, Help: "Blocks that are being submitted or tried again.",
 		}),
 		handed: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "purepool_blocks_submit_seconds", ConstLabels: labels, Buckets: buckets,
+			Name: "purepool_block_submission_seconds", ConstLabels: labels, Buckets: buckets,
 			Help: "Time from the share's arrival at the frontend to submitblock.",
 		}),
 		taken: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "purepool_blocks_accept_seconds", ConstLabels: labels, Buckets: buckets,
+			Name: "purepool_block_acceptance_seconds", ConstLabels: labels, Buckets: buckets,
 			Help: "Time from the share's arrival at the frontend to the first daemon's acceptance.",
 		}),
 	}

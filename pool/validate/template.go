@@ -28,6 +28,15 @@ const (
 	StaleShare      Reason = "StaleShare" // the tip had changed when it arrived
 )
 
+// templateReasons lists all names under which a share of a template network may
+// be rejected.
+func templateReasons() []Reason {
+	return []Reason{
+		SolutionInvalid, UnknownJob, UnknownWorker, MinerDisabled, MinerIgnored, ExtranonceWrong, VersionWrong, StaleShare, WorkExpired,
+		WorkTampered, TimeOutOfRange, HashTargetExceeded, PrevBlockWrong,
+	}
+}
+
 // TemplateStore is what the template validator needs of the ledger.
 type TemplateStore interface {
 	WorkerStates(ctx context.Context, networkID int16, ids []int64) (map[int64]ledger.WorkerState, error)
@@ -107,7 +116,7 @@ func NewTemplate(cfg TemplateConfig, store TemplateStore, jobs Jobs, wins Wins, 
 		return nil, err
 	}
 	return &Template{
-		base:  &Validator{cfg: cfg.Config, tips: tips, dead: dead, metrics: newMetrics(cfg.Registerer, cfg.Network)},
+		base:  &Validator{cfg: cfg.Config, tips: tips, dead: dead, metrics: newMetrics(cfg.Registerer, cfg.Network, templateReasons())},
 		store: store, jobs: jobs, wins: wins, codec: codec, hardest: cfg.HardestBits, jobPatience: cfg.JobPatience,
 		assemblers: sync.Pool{New: func() any { return new(job.Assembler) }},
 	}, nil
@@ -247,6 +256,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 			err = &poisonError{err: fmt.Errorf("panic: %v", p), tries: 1}
 		}
 	}()
+	taken := v.base.cfg.Now()
 	if err := v.findJobs(ctx, items); err != nil {
 		return err
 	}
@@ -269,6 +279,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 			return err
 		}
 	}
+	judged := v.base.cfg.Now()
 	verdicts := make([]ledger.Verdict, len(items))
 	for n := range items {
 		verdicts[n] = items[n].verdict
@@ -283,6 +294,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 		return err
 	}
 	v.base.metrics.count(verdicts, written)
+	v.base.metrics.way(verdicts, taken, judged, v.base.cfg.Now())
 	v.base.logVerdicts(ctx, verdicts)
 	return nil
 }

@@ -89,7 +89,7 @@ func New(cfg Config, store Store, daemon Daemon, tips Tips, dead DeadLetters) (*
 	return &Validator{
 		cfg: cfg, store: store, daemon: daemon, tips: tips, dead: dead,
 		hashers: &sync.Pool{New: func() any { return algorithm.NewHasher() }},
-		metrics: newMetrics(cfg.Registerer, cfg.Network),
+		metrics: newMetrics(cfg.Registerer, cfg.Network, reasons()),
 	}, nil
 }
 
@@ -196,10 +196,12 @@ func (v *Validator) attempt(ctx context.Context, shares []*queue.Share) (err err
 			err = &poisonError{err: fmt.Errorf("panic: %v", p), tries: 1}
 		}
 	}()
+	taken := v.cfg.Now()
 	candidates, err := v.examine(ctx, shares)
 	if err != nil {
 		return err
 	}
+	judged := v.cfg.Now()
 	verdicts := make([]ledger.Verdict, 0, len(candidates))
 	for _, c := range candidates {
 		if c.fault == nil {
@@ -221,6 +223,7 @@ func (v *Validator) attempt(ctx context.Context, shares []*queue.Share) (err err
 		return err
 	}
 	v.metrics.count(verdicts, written)
+	v.metrics.way(verdicts, taken, judged, v.cfg.Now())
 	v.logVerdicts(ctx, verdicts)
 	return nil
 }

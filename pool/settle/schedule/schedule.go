@@ -65,9 +65,7 @@ type Runner struct {
 	places  chan struct{} // a token for each job that runs
 	jobs    []Job
 	runs    *prometheus.CounterVec
-	last    *prometheus.GaugeVec
-	failing *prometheus.GaugeVec
-	seconds *prometheus.GaugeVec
+	seconds *prometheus.HistogramVec
 }
 
 // New makes a runner of these jobs.
@@ -81,16 +79,25 @@ func New(opts Options, store Store, jobs ...Job) *Runner {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	by := []string{"network", "job"}
+	// Not "job": Prometheus gives that label a meaning of its own.
+	by := []string{"network", "schedule"}
 	r := &Runner{
 		opts: opts, store: store, jobs: jobs, places: make(chan struct{}, opts.Parallel),
-		runs:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "purepool_job_runs_total", Help: "Runs of a job by this process, by how they ended."}, append(by, "result")),
-		last:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "purepool_job_last_success_timestamp_seconds", Help: "When a job last ended well in this process."}, by),
-		failing: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "purepool_job_failing", Help: "1 where the last run of a job in this process failed."}, by),
-		seconds: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "purepool_job_seconds", Help: "How long the last run of a job took in this process."}, by),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "purepool_schedule_runs_total", Help: "Runs of a schedule by this process, by how they ended: ok, error.",
+		}, append(by, "result")),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "purepool_schedule_run_seconds", Help: "How long the runs of a schedule by this process took.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 8, 7), // to 4 minutes
+		}, by),
+	}
+	for _, j := range jobs {
+		r.runs.WithLabelValues(j.Network, j.Name, "ok")
+		r.runs.WithLabelValues(j.Network, j.Name, "error")
+		r.seconds.WithLabelValues(j.Network, j.Name)
 	}
 	if opts.Registerer != nil {
-		opts.Registerer.MustRegister(r.runs, r.last, r.failing, r.seconds)
+		opts.Registerer.MustRegister(r.runs, r.seconds)
 	}
 	return r
 }
@@ -187,13 +194,10 @@ func (r *Runner) call(ctx context.Context, job *Job) (err error) {
 }
 
 func (r *Runner) measure(job *Job, took time.Duration, failure error) {
-	r.seconds.WithLabelValues(job.Network, job.Name).Set(took.Seconds())
+	r.seconds.WithLabelValues(job.Network, job.Name).Observe(took.Seconds())
+	result := "ok"
 	if failure != nil {
-		r.runs.WithLabelValues(job.Network, job.Name, "error").Inc()
-		r.failing.WithLabelValues(job.Network, job.Name).Set(1)
-		return
+		result = "error"
 	}
-	r.runs.WithLabelValues(job.Network, job.Name, "ok").Inc()
-	r.failing.WithLabelValues(job.Network, job.Name).Set(0)
-	r.last.WithLabelValues(job.Network, job.Name).SetToCurrentTime()
+	r.runs.WithLabelValues(job.Network, job.Name, result).Inc()
 }

@@ -98,7 +98,7 @@ func TestErrorsAndPanicsAreWrittenDownAndTheJobGoesOn(t *testing.T) {
 	if err := runner.Once(t.Context(), "main", "nonsense"); !errors.Is(err, schedule.ErrNoJob) {
 		t.Errorf("an unknown job: %v", err)
 	}
-	if got, err := testutil.GatherAndCount(registry, "purepool_job_runs_total"); err != nil || got != 2 {
+	if got, err := testutil.GatherAndCount(registry, "purepool_schedule_runs_total"); err != nil || got != 2 {
 		t.Errorf("%d series, %v", got, err)
 	}
 }
