@@ -25,6 +25,7 @@ var allowed = map[string]map[string][]string{
 		"miner":            {"SELECT+", "INSERT+"},
 		"worker":           {"SELECT+", "INSERT+"},
 		"work":             {"SELECT+", "INSERT+"},
+		"ban":              {"SELECT+"},
 	},
 	ledger.RoleWeb: {
 		"goose_db_version":    {"SELECT"},
@@ -87,6 +88,11 @@ var allowed = map[string]map[string][]string{
 		"round_weight":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"miner_rating":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"payout":           {"SELECT", "INSERT", "UPDATE"},
+		"payment_guard":    {"SELECT", "INSERT", "UPDATE"},
+		"miner_merge":      {"SELECT", "INSERT", "UPDATE"},
+		"wallet_decision":  {"SELECT", "INSERT"},
+		"imported":         {"SELECT", "INSERT"},
+		"ban":              {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"schedule":         {"SELECT", "INSERT", "UPDATE"},
 		"pool_last_share":  {"SELECT"},
 		"network_hour":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -312,7 +318,7 @@ func TestOnlyTheBackendMakesAndDropsPartitions(t *testing.T) {
 		"ensure_day_partitions(date,date)", "ensure_share_partitions(smallint,integer,integer)",
 		"drop_day_partitions(text,date)", "drop_share_partitions(smallint,timestamp with time zone)",
 		"share_partition_heights()", "settled_until(smallint)",
-		"lock_rounds(smallint)", "lock_chain(smallint)", "lock_payments(smallint)",
+		"lock_rounds(smallint)", "lock_chain(smallint)", "lock_payments(smallint)", "books_home()",
 	}
 	for _, role := range []string{ledger.RoleFrontend, ledger.RoleWeb, ledger.RoleBackend, "public"} {
 		for _, f := range functions {

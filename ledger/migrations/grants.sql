@@ -15,6 +15,7 @@ GRANT SELECT ON network TO purepool_frontend;
 GRANT SELECT (id, guid, network_id, address, enabled, hash_target) ON miner TO purepool_frontend;
 GRANT SELECT (id, miner_id, name) ON worker TO purepool_frontend;
 GRANT SELECT (id, issued_at, worker_id, network_id, hash_target) ON work TO purepool_frontend;
+GRANT SELECT (id, prefix, miner_id, until_at) ON ban TO purepool_frontend;
 GRANT INSERT (network_id, address) ON miner TO purepool_frontend;
 GRANT INSERT (miner_id, name, email) ON worker TO purepool_frontend;
 GRANT INSERT (id, issued_at, worker_id, network_id, hash_target, thread_id, os, agent, remote_ip) ON work TO purepool_frontend;
@@ -31,6 +32,9 @@ GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
 GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON chain_block, payout, schedule TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, miner_rating TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE ON payment_guard, miner_merge TO purepool_backend;
+GRANT SELECT, INSERT ON wallet_decision, imported TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ban TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
 GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
@@ -44,6 +48,7 @@ GRANT EXECUTE ON FUNCTION
     lock_rounds(smallint),
     lock_chain(smallint),
     lock_payments(smallint),
+    books_home(),
     settled_until(smallint) TO purepool_backend;
 
 -- The web reads views, and no table.

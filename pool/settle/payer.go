@@ -24,6 +24,7 @@ import (
 type Wallet interface {
 	SendMany(ctx context.Context, batch bbprpc.PaymentBatch) (chain.Hash, error)
 	WalletEntries(ctx context.Context, count, skip int) ([]bbprpc.WalletEntry, error)
+	WalletSince(ctx context.Context, block chain.Hash) ([]bbprpc.WalletEntry, error)
 	WalletTransaction(ctx context.Context, txid chain.Hash) (bbprpc.WalletTransaction, error)
 	WalletInfo(ctx context.Context) (bbprpc.WalletInfo, error)
 	Rebroadcast(ctx context.Context, txid chain.Hash) error
@@ -49,6 +50,7 @@ type PaymentBooks interface {
 	Postpone(ctx context.Context, id int64, nextAt time.Time, note string) error
 	SetAside(ctx context.Context, id int64, address, reason string, retryAt time.Time) error
 	Shrink(ctx context.Context, id int64, keep int, reason string) error
+	GuardBooks
 }
 
 // DayWindow is a time of day in UTC, as durations since midnight. Both ends the
@@ -164,6 +166,17 @@ func (o PayerOptions) withDefaults() PayerOptions {
 // its newest before the call (so it is the same wallet, with its whole memory),
 // the tag is not in it, and that twice with a delay, with new blocks in between.
 // Whatever else it says or does not say is a hold, and an alarm.
+//
+// # Restored books
+//
+// Books that were restored to an earlier moment have forgotten payments that the
+// wallet has made since. Every run therefore begins with the wallet's book, from
+// the block on at which books and wallet last agreed: each transaction that has a
+// tag of this network must be a payment's. One that the books lack is rebuilt
+// from the wallet; what cannot be explained holds all payments, and is an alarm.
+// Books that stand on another server, timeline or database than at the last
+// agreement were restored: there, transactions without a tag that pay miners must
+// be explained too, and what was planned and not made is planned anew.
 type Payer struct {
 	opts    PayerOptions
 	wallet  Wallet
@@ -187,6 +200,8 @@ type PayResult struct {
 	SetAside  int  // miners who cannot be paid
 	Waiting   int  // intents that wait
 	Unclear   int  // payments of which nobody knows whether they were made
+	// Held says why no payment is made at all; empty: they are made.
+	Held string
 }
 
 // Pay brings every payment on its way one step further, plans new ones where it
@@ -221,9 +236,14 @@ func (p *Payer) Plan(ctx context.Context) (planned []ledger.Payment, unpayable [
 	return planned, unpayable, err
 }
 
-// newTag makes a tag that no other payment has: 128 random bits.
+// newTag makes a tag that no other payment has: 128 random bits. Its end says who
+// bears the network fee.
 func (p *Payer) newTag() string {
-	return "purepool " + p.opts.Network + " " + strings.ToLower(rand.Text())
+	end := tagSubtracts
+	if p.opts.PoolPaysFee {
+		end = tagPoolPays
+	}
+	return p.payTags() + strings.ToLower(rand.Text()) + end
 }
 
 func (p *Payer) payable(address string) error {
@@ -251,6 +271,14 @@ type payRun struct {
 
 func (r *payRun) do(ctx context.Context) error {
 	var errs []error
+	compared, err := r.reconcile(ctx, ReconcileOptions{})
+	if err != nil {
+		return err
+	}
+	if compared.Held != "" {
+		r.result.Held = compared.Held
+		return errors.Join(r.followSent(ctx), heldError(&compared))
+	}
 	// First what is on its way: also outside the window, also while payments are
 	// paused for want of coins.
 	open, err := r.books.UnfinishedPayments(ctx, r.opts.NetworkID)
@@ -288,6 +316,33 @@ func (r *payRun) do(ctx context.Context) error {
 		}
 		if errors.Is(err, bbprpc.ErrAway) || ctx.Err() != nil {
 			break // no use in asking for the others now
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// heldError is an alarm, but not where only time is missing.
+func heldError(c *Reconciliation) error {
+	if !c.Until.IsZero() && len(c.Unknown) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s (purepool admin payment reconcile)", ErrHeld, c.Held)
+}
+
+// followSent goes on with the bookkeeping of what was sent, and with nothing
+// else.
+func (r *payRun) followSent(ctx context.Context) error {
+	open, err := r.books.UnfinishedPayments(ctx, r.opts.NetworkID)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range open {
+		if open[i].State != ledger.PaymentSent {
+			continue
+		}
+		if err := r.track(ctx, &open[i]); err != nil {
+			errs = append(errs, fmt.Errorf("payment %d: %w", open[i].ID, err))
 		}
 	}
 	return errors.Join(errs...)

@@ -324,6 +324,8 @@ type payerMetrics struct {
 	sent, confirmed, planned, failures prometheus.Counter
 	silent, refused, halved, setAside  prometheus.Counter
 	short, conflicted, rebroadcast     prometheus.Counter
+	held, unknown                      prometheus.Gauge
+	rebuilt                            prometheus.Counter
 }
 
 func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
@@ -344,7 +346,10 @@ func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
 		conflicted: counter(network, "purepool_payment_conflicts_total", "Looks at payments whose coins another transaction has spent."),
 	}
 	m.rebroadcast = counter(network, "purepool_payment_rebroadcasts_total", "Payments that waited long for a block and were handed to the network again.")
-	register(r, m.open, m.rebroadcast, m.unclear, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
+	m.held = gauge(network, "purepool_payments_held", "1 while all payments are held because the books and the wallet do not agree: an alarm.")
+	m.unknown = gauge(network, "purepool_wallet_unknown_transactions", "Transactions of the wallet that the books cannot explain: a person decides.")
+	m.rebuilt = counter(network, "purepool_payments_rebuilt_total", "Payments that the books had lost and that were rebuilt from the wallet.")
+	register(r, m.held, m.unknown, m.rebuilt, m.open, m.rebroadcast, m.unclear, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
 	return m
 }
 

@@ -556,6 +556,15 @@ func (w *testWallet) WalletEntries(_ context.Context, count, skip int) ([]bbprpc
 	return all[max(end-count, 0):end], w.err
 }
 
+func (w *testWallet) WalletSince(context.Context, chain.Hash) ([]bbprpc.WalletEntry, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return nil, w.err
+	}
+	return nil, &bbprpc.DaemonError{Code: bbprpc.CodeInvalidAddress, Message: "Block not found"}
+}
+
 func (w *testWallet) WalletTransaction(_ context.Context, txid chain.Hash) (bbprpc.WalletTransaction, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
