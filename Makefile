@@ -20,8 +20,8 @@ BENCHCOUNT ?= 1
 ARGS ?=
 
 # Whole-system tests (processes, broker and database outages, load) live under
-# test/ and run without the race detector, one package at a time: they measure
-# and kill, and the detector would slow the very thing they look at.
+# test/ and run without the race detector: they kill and wait, and the detector
+# would slow the very thing they look at. Two at a time, because they mostly wait.
 SYSTEM_PKGS = $(shell $(GO) list ./... | grep '^purepool/test/')
 UNIT_PKGS   = $(shell $(GO) list ./... | grep -v '^purepool/test/')
 
@@ -46,7 +46,7 @@ test: deps-test ## Format, vet, staticcheck, and all tests on real servers
 	@staticcheck ./...
 	@echo '== unit tests, with the race detector'
 	@$(GO) test -race -p 2 -timeout 10m $(UNIT_PKGS)
-	@[ -z "$(SYSTEM_PKGS)" ] || { echo '== system tests'; $(GO) test -p 1 -timeout 12m $(SYSTEM_PKGS); }
+	@[ -z "$(SYSTEM_PKGS)" ] || { echo '== system tests'; $(GO) test -p 2 -timeout 12m $(SYSTEM_PKGS); }
 
 .PHONY: lint
 lint: deps-lint ## golangci-lint and the shape of go.mod (its first run builds the tool: some minutes)
