@@ -119,7 +119,7 @@ func tomlLiteral(t reflect.Type, text string) string {
 
 const referenceHead = `# Configuration
 
-<!-- Written by "make docs" from internal/config/sections.go; change it there. -->
+<!-- Written by "make docs" from internal/config/sections*.go; change it there. -->
 
 One TOML file, named by ` + "`--config`" + ` or ` + "`" + EnvFile + "`" + `, by default ` + "`" + DefaultPath + "`" + `.
 ` + "`purepool config example`" + ` prints one with every key; ` + "`purepool config check --role ROLE FILE`" + ` names every

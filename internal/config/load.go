@@ -3,7 +3,7 @@
 // at once, with the line it stands on, so that an operator mends a file in one
 // go; a process starts only with a configuration that has no fault.
 //
-// What the keys are, mean and default to is declared once, in sections.go.
+// What the keys are, mean and default to is declared once, in the files sections*.go.
 package config
 
 import (

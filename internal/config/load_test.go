@@ -339,7 +339,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 func TestEveryKeyIsDocumented(t *testing.T) {
 	docs := comments()
 	if len(docs) < 80 {
-		t.Fatalf("only %d comments were found in sections.go", len(docs))
+		t.Fatalf("only %d comments were found in the sections", len(docs))
 	}
 	for name, doc := range docs {
 		if doc == "" {

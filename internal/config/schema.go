@@ -1,7 +1,7 @@
 package config
 
 import (
-	_ "embed"
+	"embed"
 	"encoding"
 	"fmt"
 	"go/ast"
@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// sectionsSource is the file that declares the sections: the comments on its
-// fields are the keys' documentation, also at run time.
+// sectionsSource holds the files that declare the sections: the comments on
+// their fields are the keys' documentation, also at run time.
 //
-//go:embed sections.go
-var sectionsSource string
+//go:embed sections*.go
+var sectionsSource embed.FS
 
 // field is one key of a section, as its struct declares it.
 type field struct {
@@ -241,12 +241,29 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// comments maps Type.Field to the comment above the field in sections.go.
+// comments maps Type.Field to the comment above the field in the sections' files.
 func comments() map[string]string {
 	out := make(map[string]string)
-	file, err := parser.ParseFile(token.NewFileSet(), "sections.go", sectionsSource, parser.ParseComments)
+	files, err := sectionsSource.ReadDir(".")
+	for _, f := range files {
+		var text []byte
+		if text, err = sectionsSource.ReadFile(f.Name()); err == nil {
+			err = addComments(out, f.Name(), text)
+		}
+		if err != nil {
+			break
+		}
+	}
 	if err != nil {
-		panic(fmt.Sprintf("the embedded sections.go: %v", err)) // it compiled
+		panic(fmt.Sprintf("the embedded sections: %v", err)) // they compiled
+	}
+	return out
+}
+
+func addComments(out map[string]string, name string, text []byte) error {
+	file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
+	if err != nil {
+		return err
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
@@ -262,5 +279,5 @@ func comments() map[string]string {
 		}
 		return true
 	})
-	return out
+	return nil
 }
