@@ -33,6 +33,9 @@ type Config struct {
 type Listen struct {
 	Address string
 	TLS     bool
+	// Proxied says that connections from trusted proxies begin with a PROXY
+	// protocol header, version 1 or 2.
+	Proxied bool
 }
 
 // Limits bound what the server bears. A field that is zero takes its default.

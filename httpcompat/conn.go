@@ -26,7 +26,9 @@ type conn struct {
 	nc      net.Conn // what is read and written, perhaps through TLS
 	raw     net.Conn // the same without TLS
 	peer    netip.Addr
-	trusted bool     // the peer is a trusted proxy
+	trusted bool // the peer is a trusted proxy
+	proxied bool // which sends a PROXY header first
+	secure  *tls.Config
 	visitor *visitor // nil where trusted
 
 	asked   atomic.Bool // something has been read
@@ -46,7 +48,7 @@ type conn struct {
 
 // begin readies c for a new connection.
 func (c *conn) begin(nc net.Conn, peer netip.Addr, trusted bool, v *visitor, secure *tls.Config) {
-	c.nc, c.raw, c.peer, c.trusted, c.visitor = nc, nc, peer, trusted, v
+	c.nc, c.raw, c.peer, c.trusted, c.visitor, c.secure = nc, nc, peer, trusted, v, secure
 	if secure != nil {
 		c.nc = tls.Server(nc, secure)
 	}
@@ -79,6 +81,11 @@ func (c *conn) serve(ctx context.Context) {
 
 func (c *conn) run(ctx context.Context) closeReason {
 	s := c.server
+	if c.proxied {
+		if reason := c.readProxyHeader(c.secure); reason != "" {
+			return reason
+		}
+	}
 	if t, ok := c.nc.(*tls.Conn); ok {
 		if reason := c.handshake(ctx, t); reason != "" {
 			return reason

@@ -36,12 +36,13 @@ const (
 	closedHandshake         closeReason = "handshake"      // the TLS handshake failed
 	closedHandshakeSlow     closeReason = "handshake_slow" // or took too long
 	closedTooManyHandshakes closeReason = "too_many_handshakes"
+	closedProxyHeader       closeReason = "proxy_header" // a balancer sent no sound PROXY header
 	closedShutdown          closeReason = "shutdown"
 )
 
 var closeReasons = []closeReason{
 	closedAnswered, closedUnread, closedIdle, closedSlow, closedGone, closedWrite, closedConnections,
-	closedConnectionsOfIP, closedRateOfIP, closedHandshake, closedHandshakeSlow, closedTooManyHandshakes, closedShutdown,
+	closedConnectionsOfIP, closedRateOfIP, closedHandshake, closedHandshakeSlow, closedTooManyHandshakes, closedProxyHeader, closedShutdown,
 }
 
 // The actions, as labels. What a request asks for may be anything, so all that is

@@ -47,7 +47,8 @@ type Server struct {
 
 type boundListener struct {
 	net.Listener
-	secure bool
+	secure  bool
+	proxied bool
 }
 
 // New checks cfg and loads what it names. Metrics are registered on reg.
@@ -106,7 +107,7 @@ func (s *Server) Listen(ctx context.Context) error {
 			s.listeners = nil
 			return fmt.Errorf("http front: %w", err)
 		}
-		s.listeners = append(s.listeners, boundListener{ln, l.TLS})
+		s.listeners = append(s.listeners, boundListener{ln, l.TLS, l.Proxied})
 	}
 	return nil
 }
@@ -212,7 +213,7 @@ func (s *Server) accept(ctx, requests context.Context, l boundListener) error {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			s.admit(requests, nc, l.secure)
+			s.admit(requests, nc, l)
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
@@ -231,7 +232,7 @@ func (s *Server) accept(ctx, requests context.Context, l boundListener) error {
 }
 
 // admit serves a connection, or closes it where there are too many.
-func (s *Server) admit(ctx context.Context, nc net.Conn, secure bool) {
+func (s *Server) admit(ctx context.Context, nc net.Conn, l boundListener) {
 	peer := peerOf(nc)
 	trusted := s.proxies.trust(peer)
 	var v *visitor
@@ -250,7 +251,8 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, secure bool) {
 		return
 	}
 	c := s.states.Get().(*conn)
-	c.begin(nc, peer, trusted, v, s.tlsFor(secure))
+	c.begin(nc, peer, trusted, v, s.tlsFor(l.secure))
+	c.proxied = trusted && l.proxied
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

@@ -170,6 +170,9 @@ func (l *loader) checkFrontend() {
 		if f.HTTP[i].Listen == "" {
 			l.fault(join(at, "listen"), "missing: where does it listen?")
 		}
+		if f.HTTP[i].ProxyProtocol && len(f.TrustedProxies) == 0 {
+			l.fault(join(at, "proxy_protocol"), "needs trusted_proxies: from anybody else the header is not believed")
+		}
 		if f.HTTP[i].TLS && !secure {
 			secure = true
 			l.checkTLS(join(at, "tls"), &f.TLS)

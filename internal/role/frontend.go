@@ -143,7 +143,7 @@ func HTTPConfig(f *config.Frontend) httpcompat.Config {
 		},
 	}
 	for _, l := range f.HTTP {
-		cfg.Listen = append(cfg.Listen, httpcompat.Listen{Address: l.Listen, TLS: l.TLS})
+		cfg.Listen = append(cfg.Listen, httpcompat.Listen{Address: l.Listen, TLS: l.TLS, Proxied: l.ProxyProtocol})
 	}
 	return cfg
 }
