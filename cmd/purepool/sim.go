@@ -50,6 +50,8 @@ type simDaemonCmd struct {
 	History       int           `default:"10" help:"Blocks that are there at the start."`
 	Bits          uint32        `default:"0x1f00ffff" help:"Compact target of a block."`
 	Recorded      bool          `help:"Stand where the recorded solution of 2018 can be judged."`
+	Maturity      int64         `default:"100" help:"Blocks that must follow a coinbase before the wallet can spend it."`
+	Journal       string        `help:"File in which chain and wallet are kept over restarts."`
 	Seed          uint64        `default:"1" help:"Makes what is random repeatable."`
 	Fault         []string      `sep:"none" help:"A fault from the start, like slow:delay=200ms or error:permille=300; may be repeated."`
 }
@@ -64,7 +66,7 @@ func (c *simDaemonCmd) Run(a *app) error {
 	opts := daemon.Options{
 		Listen: c.Listen, AdminListen: c.AdminListen, User: c.User, Password: c.Password, Network: c.Network,
 		PoolAddress: c.PoolAddress, BlockInterval: c.BlockInterval, BaseHeight: c.BaseHeight, History: c.History, Bits: c.Bits,
-		StandAtRecorded: c.Recorded, Seed: c.Seed, Logger: c.logger(a),
+		StandAtRecorded: c.Recorded, Maturity: c.Maturity, Journal: c.Journal, Seed: c.Seed, Logger: c.logger(a),
 	}
 	for _, text := range c.Fault {
 		f, err := daemon.ParseFault(text)

@@ -33,6 +33,8 @@ type Client struct {
 	Version string
 	// OS is LIN, WIN or MAC (LIN).
 	OS string
+	// Dial makes the connections where it is set; TLS is not for it.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // NewClient returns a client for a pool's URL, or its host and port. The ports are
@@ -150,6 +152,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (Answer, error) {
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	if c.TLS != nil {
 		return (&tls.Dialer{Config: c.TLS}).DialContext(ctx, "tcp", c.Addr)
+	}
+	if c.Dial != nil {
+		return c.Dial(ctx, "tcp", c.Addr)
 	}
 	return (&net.Dialer{}).DialContext(ctx, "tcp", c.Addr)
 }
