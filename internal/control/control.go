@@ -1,5 +1,5 @@
-// Package control lets `purepool admin` reach the dead letters of a broker that
-// lives inside another process. It is HTTP on a unix socket in the broker's own
+// Package control lets `purepool admin` reach the queue and the dead letters of a
+// broker that lives inside another process. It is HTTP on a unix socket in the broker's own
 // folder: who may open that folder may do as the operator does, nobody else.
 package control
 
@@ -34,6 +34,12 @@ type DeadLetters interface {
 	Discard(ctx context.Context, id uuid.UUID) error
 }
 
+// Queue is what waits in the broker: *queue.Broker, or *Client.
+type Queue interface {
+	Depth(ctx context.Context, network string) (queue.Depth, error)
+	Copy(ctx context.Context, network string, see func(envelope []byte) error) error
+}
+
 const (
 	socketName = "control.sock"
 	timeout    = time.Minute
@@ -49,7 +55,7 @@ type Server struct {
 }
 
 // Listen opens the socket in the folder.
-func Listen(folder string, letters DeadLetters, log *slog.Logger) (*Server, error) {
+func Listen(folder string, broker Queue, letters DeadLetters, log *slog.Logger) (*Server, error) {
 	address, release, err := socketPath(folder)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -70,7 +76,7 @@ func Listen(folder string, letters DeadLetters, log *slog.Logger) (*Server, erro
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return &Server{listener: listener, server: &http.Server{
-		Handler: handler(letters), ReadTimeout: timeout, WriteTimeout: timeout,
+		Handler: handler(broker, letters), ReadTimeout: timeout, WriteTimeout: timeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}, nil
 }
@@ -98,11 +104,12 @@ func socketPath(folder string) (path string, release func(), err error) {
 type answer struct {
 	Letters  []queue.DeadLetter `json:"letters,omitempty"`
 	Replayed int                `json:"replayed,omitempty"`
+	Depth    queue.Depth        `json:"depth,omitzero"`
 	Error    string             `json:"error,omitempty"`
 	NotFound bool               `json:"not_found,omitempty"`
 }
 
-func handler(letters DeadLetters) http.Handler {
+func handler(broker Queue, letters DeadLetters) http.Handler {
 	mux := http.NewServeMux()
 	serve := func(pattern string, do func(r *http.Request) (answer, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -137,6 +144,11 @@ func handler(letters DeadLetters) http.Handler {
 	})
 	serve("POST /deadletters/{id}", one(letters.Replay))
 	serve("DELETE /deadletters/{id}", one(letters.Discard))
+	serve("GET /queue/{network}", func(r *http.Request) (answer, error) {
+		depth, err := broker.Depth(r.Context(), r.PathValue("network"))
+		return answer{Depth: depth}, err
+	})
+	mux.HandleFunc("GET /queue/{network}/copy", func(w http.ResponseWriter, r *http.Request) { sendCopy(w, r, broker) })
 	return mux
 }
 

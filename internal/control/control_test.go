@@ -27,7 +27,7 @@ func listen(t *testing.T, folder string) (*queue.Broker, *Client) {
 	if err := broker.Provision(t.Context(), "test"); err != nil {
 		t.Fatal(err)
 	}
-	server, err := Listen(folder, broker.DeadLetters(), log)
+	server, err := Listen(folder, broker, broker.DeadLetters(), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,5 +131,39 @@ func TestSocketOfAKilledProcessIsReplaced(t *testing.T) {
 	_, client := listen(t, folder)
 	if _, err := client.List(t.Context(), "", 0); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheQueueOfARunningProcessIsCopiedAndNotTaken(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "queue")
+	broker, client := listen(t, folder)
+	for range 3 {
+		add(t, broker, &queue.Share{ID: uuid.Must(uuid.NewV7()), Frontend: "f1", Solution: []byte("1,2,3")})
+	}
+	if _, err := client.ReplayAll(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second look finds what the first one did
+		var copied [][]byte
+		err := client.Copy(t.Context(), "test", func(envelope []byte) error {
+			copied = append(copied, envelope)
+			return nil
+		})
+		if err != nil || len(copied) != 3 {
+			t.Fatalf("%d envelopes, %v", len(copied), err)
+		}
+		if depth, err := client.Depth(t.Context(), "test"); err != nil || depth.Envelopes != 3 || depth.Oldest.IsZero() {
+			t.Errorf("%+v, %v", depth, err)
+		}
+	}
+	if _, err := client.Depth(t.Context(), "no such"); err == nil {
+		t.Error("a network that is none has a queue")
+	}
+	stop := errors.New("enough")
+	if err := client.Copy(t.Context(), "test", func([]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("the reader's own error: %v", err)
+	}
+	if err := client.Copy(t.Context(), "a.b", func([]byte) error { return nil }); err == nil {
+		t.Error("a network that cannot be was copied")
 	}
 }

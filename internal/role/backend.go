@@ -68,7 +68,7 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 
 	if folder, ok := Embedded(&p.cfg.Queue); ok {
 		// Nobody else can reach the dead letters of a broker inside this process.
-		server, err := control.Listen(folder, broker.DeadLetters(), p.log)
+		server, err := control.Listen(folder, broker, broker.DeadLetters(), p.log)
 		if err != nil {
 			return err
 		}

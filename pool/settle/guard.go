@@ -191,24 +191,29 @@ func (r *reconciler) compare(ctx context.Context) (best [32]byte, err error) {
 // noticeRestore begins a hold where the books are not those that were compared
 // last.
 func (r *reconciler) noticeRestore(ctx context.Context) error {
-	if r.guard.Restored() && r.guard.HeldSince.IsZero() {
-		why := fmt.Sprintf("the database was restored, moved or taken over: the books last agreed with the wallet at %s, they are at %s now",
-			r.guard.Home, r.guard.Here)
-		if r.guard.Home == r.guard.Here {
-			why = fmt.Sprintf("the books have forgotten payments: the newest is %d, it was %d", r.guard.NewestID, r.guard.LastID)
-		}
-		r.Payer.opts.Logger.Error("payments are held until the books agree with the wallet",
-			slog.String("network", r.Payer.opts.Network), slog.String("reason", why))
-		if err := r.books.HoldPayments(ctx, r.Payer.opts.NetworkID, ledger.Reason{Who: r.opts.By.Who, Why: why}); err != nil {
-			return err
-		}
-		guard, err := r.books.PaymentGuard(ctx, r.Payer.opts.NetworkID)
-		if err != nil {
-			return err
-		}
-		r.guard = guard
-	}
 	r.out.Restored = !r.guard.HeldSince.IsZero()
+	switch {
+	case r.out.Restored || !r.guard.Restored():
+		return nil
+	case r.guard.Home == r.guard.Here:
+		return r.beginHold(ctx, fmt.Sprintf("the books have forgotten payments: the newest is %d, it was %d", r.guard.NewestID, r.guard.LastID))
+	}
+	return r.beginHold(ctx, fmt.Sprintf("the database was restored, moved or taken over: the books last agreed with the wallet at %s, they are at %s now",
+		r.guard.Home, r.guard.Here))
+}
+
+// beginHold treats the books as restored from now on.
+func (r *reconciler) beginHold(ctx context.Context, why string) error {
+	r.Payer.opts.Logger.Error("payments are held until the books agree with the wallet",
+		slog.String("network", r.Payer.opts.Network), slog.String("reason", why))
+	if err := r.books.HoldPayments(ctx, r.Payer.opts.NetworkID, ledger.Reason{Who: r.opts.By.Who, Why: why}); err != nil {
+		return err
+	}
+	guard, err := r.books.PaymentGuard(ctx, r.Payer.opts.NetworkID)
+	if err != nil {
+		return err
+	}
+	r.guard, r.out.Restored = guard, true
 	return nil
 }
 
@@ -301,6 +306,12 @@ func (r *reconciler) explain(ctx context.Context, book []*walletTx) error {
 		return err
 	}
 	r.out.Looked = len(tags)
+	if lost := unknownTags(book, settled, payments); lost != "" && !r.out.Restored {
+		// Restored by means that leave no trace, such as a copy of the server's files.
+		if err := r.beginHold(ctx, "the wallet has made payments that the books do not know, such as "+lost); err != nil {
+			return err
+		}
+	}
 	for _, tx := range book {
 		_, known := settled[tx.id.Display()]
 		switch {
@@ -317,6 +328,17 @@ func (r *reconciler) explain(ctx context.Context, book []*walletTx) error {
 		}
 	}
 	return nil
+}
+
+// unknownTags names a transaction that has a tag which no payment has.
+func unknownTags(book []*walletTx, settled map[[32]byte]bool, payments map[string]ledger.Payment) string {
+	for _, tx := range book {
+		_, done := settled[tx.id.Display()]
+		if _, known := payments[tx.tag]; tx.tagged && !done && !known {
+			return tx.id.String()
+		}
+	}
+	return ""
 }
 
 // explainTagged deals with a transaction that a payer of this network has made
