@@ -43,6 +43,7 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 	if err := p.provisionTemplates(ctx, broker); err != nil {
 		return err
 	}
+	p.stack.run("backlog of the queue", func(ctx context.Context) error { return broker.Watch(ctx, p.networks()...) })
 
 	books := newSettlement(ids, p.log)
 	maintenance := newMaintenance(store, books.Wake, p.log)

@@ -64,6 +64,8 @@ type driver interface {
 	publisher() message.Publisher
 	subscriber(SubscribeConfig) message.Subscriber
 	letters() letterBox
+	backlog(ctx context.Context, network string) (backlog, error)
+	lettersKept(ctx context.Context) (int64, error)
 	provisionTemplate(ctx context.Context, networks []string) error
 	tellJob(ctx context.Context, network string, body []byte) error
 	hearJobs(ctx context.Context, network string, hear func(body []byte)) error

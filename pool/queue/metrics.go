@@ -21,6 +21,9 @@ type metrics struct {
 	deliveries     *prometheus.CounterVec // network, result: ack, nack, undecodable, panic
 	deliveredShare *prometheus.CounterVec // network
 	deadLetters    *prometheus.CounterVec // network
+	// What the broker holds, as Watch sees it; there where it runs.
+	backlogEnvelopes, backlogBytes, backlogLag, backlogAt *prometheus.GaugeVec // network
+	lettersKept                                           *prometheus.GaugeVec // no labels
 
 	all []prometheus.Collector
 }
@@ -58,6 +61,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m.deliveries = counter("deliveries_total", "Envelopes delivered to handlers, by result (ack, nack, undecodable, panic).", "network", "result")
 	m.deliveredShare = counter("delivered_shares_total", "Shares in acknowledged deliveries.", "network")
 	m.deadLetters = counter("dead_letters_total", "Dead letters written.", "network")
+	m.backlogEnvelopes = gauge("backlog_envelopes", "Envelopes in the broker that no validator has acknowledged; RabbitMQ: that none has taken.", "network")
+	m.backlogBytes = gauge("backlog_bytes", "Bytes of those envelopes; not known of RabbitMQ.", "network")
+	m.backlogLag = gauge("lag_seconds", "How long the oldest envelope in the broker has waited; RabbitMQ: how long the queue has not been empty.", "network")
+	m.backlogAt = gauge("backlog_timestamp_seconds", "When the backlog was read last.", "network")
+	m.lettersKept = gauge("dead_letters", "Dead letters that wait for a person.")
 	if reg == nil {
 		return m, nil
 	}

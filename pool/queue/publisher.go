@@ -309,6 +309,9 @@ func (p *Publisher) newLane(network string, serves bool) (*lane, error) {
 		spoolSeconds:  m.publishSeconds.WithLabelValues(network, "spool"),
 		failures:      m.brokerFailures.WithLabelValues(network),
 	}
+	for _, why := range []string{"full", "unavailable", "too_large", "closed"} {
+		m.refused.WithLabelValues(network, why)
+	}
 	if p.cfg.SpoolDir == "" {
 		return l, nil
 	}

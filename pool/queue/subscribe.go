@@ -84,6 +84,11 @@ func Subscribe(ctx context.Context, b *Broker, network string, cfg SubscribeConf
 	if err := checkNetworks(network); err != nil {
 		return nil, err
 	}
+	for _, result := range []string{"ack", "nack", "undecodable", "panic"} {
+		b.metrics.deliveries.WithLabelValues(network, result)
+	}
+	b.metrics.deliveredShare.WithLabelValues(network)
+	b.metrics.deadLetters.WithLabelValues(network)
 	in, err := b.Subscriber(cfg).Subscribe(ctx, SharesTopic(network))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to shares of %s: %w", network, err)
