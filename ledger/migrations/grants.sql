@@ -36,6 +36,10 @@ GRANT SELECT, INSERT, UPDATE ON payment_guard, miner_merge TO purepool_backend;
 GRANT SELECT, INSERT ON wallet_decision, imported TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ban TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
+-- The operator's numbers are those of the pages.
+GRANT SELECT ON
+    pool_network_minute, pool_network_hour, pool_block, pool_round, pool_round_total, pool_tip, pool_chain_block,
+    pool_network_recent TO purepool_backend;
 GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON network_hour, network_day, miner_recent, network_recent, round_total TO purepool_backend;
