@@ -351,6 +351,12 @@ func (l *loader) checkDaemons(at, name string, n *Network) {
 			l.warning(at, "neither user and password nor cookie_file: daemons as a rule want one")
 		}
 		l.checkForeignFile(join(at, "cookie_file"), d.CookieFile, "the daemon")
+		for _, address := range d.ZMQHashBlock {
+			rest, ok := strings.CutPrefix(address, "tcp://")
+			if host, port, err := net.SplitHostPort(rest); !ok || err != nil || host == "" || host == "*" || port == "" {
+				l.fault(join(at, "zmq_hashblock"), `%q is no address like "tcp://127.0.0.1:28332"`, address)
+			}
+		}
 	}
 }
 

@@ -240,6 +240,10 @@ func TestContradictionsAreNamed(t *testing.T) {
 			"[network.main]\n[[network.main.daemon]]\nurl='http://h'\nuser='u'\npassword='p'\ncookie_file='/c'", RoleAny,
 			`f:6: network.main.daemon[0].cookie_file: cookie_file and user and password are both given, only one can be meant`,
 		},
+		"publisher nowhere": {
+			"[network.main]\n[[network.main.daemon]]\nurl='http://h'\nzmq_hashblock=['tcp://h:1', 'h:1']", RoleAny,
+			`f:4: network.main.daemon[0].zmq_hashblock: "h:1" is no address like "tcp://127.0.0.1:28332"`,
+		},
 		"password in the URL":  {"[network.main]\n[[network.main.daemon]]\nurl='http://u:p@h'", RoleAny, `f:3: network.main.daemon[0].url: holds a user or password, which belong in user and password`},
 		"classic is x11":       {"[network.main]\nalgorithm='scrypt'", RoleAny, `f:2: network.main.algorithm: classic blocks are x11, scrypt is for template networks`},
 		"address of the other": {"[network.main]\npool_address='yhVPf12UvK8zYgZwS6kLsPmtccHUQiD3Q9'", RoleAny, `f:2: network.main.pool_address: address yhVPf12UvK8zYgZwS6kLsPmtccHUQiD3Q9 is a test address, this is the main network of BiblePay`},

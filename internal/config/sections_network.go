@@ -188,4 +188,8 @@ type Daemon struct {
 	// The daemon's cookie file, instead of user and password. Read again when
 	// the daemon has restarted.
 	CookieFile Path `toml:"cookie_file" roles:"backend,admin" example:"/var/lib/biblepay/.biblepaycore/.cookie"`
+
+	// Where the daemon publishes its new blocks (its -zmqpubhashblock): they are
+	// then heard of at once. Without it, by long polling and polling.
+	ZMQHashBlock []string `toml:"zmq_hashblock" example:"tcp://127.0.0.1:28332"`
 }

@@ -10,9 +10,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"purepool/bbprpc"
+	"purepool/bbprpc/zmq"
 	"purepool/internal/config"
 	"purepool/internal/control"
 	"purepool/ledger"
+	"purepool/pool/chain"
 	"purepool/pool/pow"
 	"purepool/pool/queue"
 	"purepool/pool/tip"
@@ -49,7 +51,7 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 	maintenance := newMaintenance(store, books.Wake, p.log)
 	networks := make(map[string]served, len(ids))
 	for _, name := range p.networks() {
-		follower, client, err := p.chainOf(name, ids[name], store, maintenance)
+		s, err := p.chainOf(name, ids[name], store, maintenance)
 		if err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
@@ -57,10 +59,13 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		if p.cfg.Network[name].IsTemplate() {
 			judges = p.mint
 		}
-		if err := judges(broker, store, name, ids[name], client, follower); err != nil {
+		if err := judges(broker, store, name, ids[name], s); err != nil {
 			return fmt.Errorf("network %s: %w", name, err)
 		}
-		networks[name] = served{client, follower}
+		if err := p.hearBlocks(name, s.feed); err != nil {
+			return fmt.Errorf("network %s: %w", name, err)
+		}
+		networks[name] = s
 	}
 	if err := p.settle(books, networks); err != nil {
 		return err
@@ -89,24 +94,47 @@ func (p *process) needs(name string, check func(context.Context) error) {
 }
 
 // chainOf starts a network's daemon client and the follower of its chain.
-func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *maintenance) (*tip.Follower, *bbprpc.Client, error) {
+func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *maintenance) (s served, err error) {
 	client, err := NewDaemons(p.cfg.Network[name], p.log, prometheus.WrapRegistererWith(prometheus.Labels{"network": name}, p.registry))
 	if err != nil {
-		return nil, nil, err
+		return s, err
 	}
 	p.stack.closing("daemons of "+name, func() error { client.Close(); return nil })
 	p.stack.run("daemon watch of "+name, client.Run)
 	p.needs("daemon of "+name, func(context.Context) error { return anyUp(client.Status()) })
 
+	feed := tip.NewFeed(name, p.log, p.registry)
 	follower := tip.NewFollower(tip.Config{
 		Network: name, Interval: p.cfg.Backend.TipPollInterval, Keep: p.cfg.Backend.KeepTips,
-		Slack:  tip.Slack{Seen: p.cfg.Backend.ArrivalGrace},
-		OnTip:  func(context.Context, tip.Tip) { m.Wake(name) },
+		Slack: tip.Slack{Seen: p.cfg.Backend.ArrivalGrace},
+		// Whoever has told of the tip first, the chain is read once the follower has
+		// seen it itself.
+		OnTip:  func(_ context.Context, t tip.Tip) { feed.Confirm(t.Hash); m.Wake(name) },
 		Logger: p.log, Registerer: p.registry,
 	}, p.tipSource(name, client), tipStore{store, id})
 	m.follow(id, follower)
+	feed.Listen(follower.Notify)
 	p.stack.run("tip of "+name, follower.Run)
-	return follower, client, nil
+	return served{client, follower, feed}, nil
+}
+
+// hearBlocks subscribes to the daemons of a network that publish their blocks.
+func (p *process) hearBlocks(name string, feed *tip.Feed) error {
+	r := prometheus.WrapRegistererWith(prometheus.Labels{"network": name}, p.registry)
+	for _, d := range p.cfg.Network[name].Daemon {
+		for _, address := range d.ZMQHashBlock {
+			publisher := feed.Publisher(address)
+			s, err := zmq.New(zmq.Config{
+				Address: address, OnBlock: func(tip chain.Hash) { publisher.Tell(tip.Display()) }, OnGap: publisher.Gap,
+				Logger: p.log, Registerer: r,
+			})
+			if err != nil {
+				return err
+			}
+			p.stack.run("blocks that "+address+" publishes", s.Run)
+		}
+	}
+	return nil
 }
 
 func endpoints(n *config.Network) []bbprpc.Endpoint {
@@ -129,9 +157,9 @@ func anyUp(all []bbprpc.Status) error {
 	return errors.Join(errs...)
 }
 
-func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, client *bbprpc.Client, follower *tip.Follower) error {
+func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, s served) error {
 	b, n := &p.cfg.Backend, p.cfg.Network[name]
-	chain, _ := n.ChainOf(name) // the configuration was checked
+	params, _ := n.ChainOf(name) // the configuration was checked
 	easiest := n.EasiestHashTarget
 	if easiest == (config.Target{}) {
 		easiest = n.HashTarget
@@ -139,12 +167,12 @@ func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, na
 	v, err := validate.New(validate.Config{
 		Network: name, NetworkID: id,
 		Rules: validate.Rules{
-			Chain: chain, PoolAddress: n.PoolAddress, EasiestTarget: pow.Target(easiest),
+			Chain: params, PoolAddress: n.PoolAddress, EasiestTarget: pow.Target(easiest),
 			WorkLifetime: p.cfg.Frontend.WorkLifetime, MinPoolPercent: int64(n.MinPoolPercent),
 		},
 		Parallel: b.ValidatorParallelism, Batch: b.BatchShares, Tries: b.DeadLetterAfter, NonceSlack: b.NonceSlack,
 		MinWait: b.RetryMin, MaxWait: b.RetryMax, Logger: p.log, Registerer: p.registry,
-	}, store, validate.NewRPC(client), follower, broker.DeadLetters())
+	}, store, validate.NewRPC(s.daemons), s.follower, broker.DeadLetters())
 	if err != nil {
 		return err
 	}

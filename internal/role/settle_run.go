@@ -19,9 +19,10 @@ import (
 
 // served is a network that the backend serves: what the settlement needs of it.
 type served struct {
-	daemons *bbprpc.Client
-	// follower is told of announced blocks; nil where something else follows the tip.
+	daemons  *bbprpc.Client
 	follower *tip.Follower
+	// feed is told of announced blocks; nil where something else follows the tip.
+	feed *tip.Feed
 }
 
 // settlement runs what turns blocks into payments, and the upkeep.
@@ -123,8 +124,8 @@ func (s *settlement) announced(network string) {
 		if network != "" && network != name {
 			continue
 		}
-		if n.follower != nil {
-			n.follower.Notify()
+		if n.feed != nil {
+			n.feed.Tell(tip.SourceNotify)
 		}
 		s.Wake(name)
 	}

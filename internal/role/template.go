@@ -48,7 +48,7 @@ func (p *process) tipSource(name string, client *bbprpc.Client) tip.Source {
 
 // mint starts what a template network's backend is made of: jobs, blocks, and the
 // validator of its shares.
-func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, client *bbprpc.Client, follower *tip.Follower) error {
+func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, s served) error {
 	n, b := p.cfg.Network[name], &p.cfg.Backend
 	chain, _ := n.ChainOf(name) // the configuration was checked
 	dir := string(b.StateDir)
@@ -58,23 +58,24 @@ func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name st
 	}
 	p.stack.run("jobs' keeper of "+name, keeper.Run)
 	var daemons []jobs.Daemon
-	for _, d := range client.Daemons() {
+	for _, d := range s.daemons.Daemons() {
 		daemons = append(daemons, d)
 	}
 	maker, err := jobs.NewMaker(jobs.Config{
 		Plan: jobs.Plan{
 			Network: name, Algorithm: n.Algorithm, Chain: chain, PoolAddress: n.PoolAddress, Tag: n.CoinbaseTag, BindTargets: true,
 		},
-		Rules: n.Rules(), Poll: b.TipPollInterval, Refresh: n.JobRefresh, Logger: p.log, Registerer: p.registry,
+		Rules: n.Rules(), Poll: b.TipPollInterval, Refresh: n.JobRefresh, OnTip: s.feed.Tell, Logger: p.log, Registerer: p.registry,
 	}, daemons, keeper, broker, jobs.LeadOf(store, id))
 	if err != nil {
 		return err
 	}
+	s.feed.Listen(maker.Notify)
 	p.stack.run("jobs of "+name, maker.Run)
 	submitter, err := jobs.NewSubmitter(jobs.SubmitConfig{
-		Network: name, NetworkID: id, Dir: dir, Timeout: n.DaemonTimeout, OnAccepted: func() { maker.Notify(); follower.Notify() },
+		Network: name, NetworkID: id, Dir: dir, Timeout: n.DaemonTimeout, OnAccepted: func() { s.feed.Tell(tip.SourceOwn) },
 		Logger: p.log, Registerer: p.registry,
-	}, keeper, client, store)
+	}, keeper, s.daemons, store)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name st
 			Parallel: b.ValidatorParallelism, Batch: b.BatchShares, Tries: b.DeadLetterAfter,
 			MinWait: b.RetryMin, MaxWait: b.RetryMax, Logger: p.log, Registerer: p.registry,
 		},
-	}, store, keeper, submitter, follower, broker.DeadLetters())
+	}, store, keeper, submitter, s.follower, broker.DeadLetters())
 	if err != nil {
 		return err
 	}

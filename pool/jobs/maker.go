@@ -30,6 +30,9 @@ type Config struct {
 	// MaxStale is how long no daemon may confirm the current job's tip before the
 	// frontends are told that there is nothing worth mining on; 1 min.
 	MaxStale time.Duration
+	// OnTip is called when a daemon has a new tip, with the way by which that was
+	// seen: longpoll or poll. It returns quickly, and may be nil.
+	OnTip func(source string)
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -105,7 +108,9 @@ func NewMaker(cfg Config, daemons []Daemon, keeper *Keeper, teller Teller, lead 
 			return m.current.Job.IssuedAt.Time()
 		})
 	for _, d := range daemons {
-		m.watchers = append(m.watchers, &watcher{Daemon: d, rules: cfg.Rules, poll: cfg.Poll, changed: m.Notify})
+		m.watchers = append(m.watchers, &watcher{
+			Daemon: d, rules: cfg.Rules, poll: cfg.Poll, changed: m.stir, newTip: cfg.OnTip, poke: make(chan struct{}, 1),
+		})
 	}
 	return m, nil
 }
@@ -121,6 +126,9 @@ func setDefaults(cfg *Config) {
 	or(&cfg.Settle, 5*time.Second)
 	or(&cfg.Tell, 2*time.Second)
 	or(&cfg.MaxStale, time.Minute)
+	if cfg.OnTip == nil {
+		cfg.OnTip = func(string) {}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -129,9 +137,16 @@ func setDefaults(cfg *Config) {
 	}
 }
 
-// Notify makes the maker look at the daemons' templates at once: for daemons
-// that push (blocknotify, ZMQ), and after a block of our own.
+// Notify makes the maker ask the daemons for their tips at once: somebody says
+// that there is a new one. Safe for concurrent use; it never waits.
 func (m *Maker) Notify() {
+	for _, w := range m.watchers {
+		w.notify()
+	}
+}
+
+// stir makes the maker look at what the watchers know.
+func (m *Maker) stir() {
 	select {
 	case m.wake <- struct{}{}:
 	default:

@@ -28,6 +28,9 @@ type watcher struct {
 	rules   []string
 	poll    time.Duration
 	changed func() // to be called when something may have changed
+	// newTip is called with where a new tip was first seen: longpoll or poll.
+	newTip func(source string)
+	poke   chan struct{} // capacity 1: look at once
 
 	mu    sync.Mutex // guards what follows
 	state bbprpc.ChainState
@@ -56,7 +59,16 @@ func (w *watcher) runPolls(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-w.poke:
 		}
+	}
+}
+
+// notify lets the daemon be asked at once. It never waits.
+func (w *watcher) notify() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
 	}
 }
 
@@ -72,8 +84,12 @@ func (w *watcher) look(ctx context.Context) {
 	before, was := w.state, w.known && w.err == nil
 	w.state, w.err, w.known = state, err, true
 	w.mu.Unlock()
-	if was != (err == nil) || err == nil && before.Best != state.Best {
+	moved := err == nil && before.Best != state.Best
+	if was != (err == nil) || moved {
 		w.changed()
+	}
+	if moved {
+		w.newTip("poll")
 	}
 }
 
@@ -121,12 +137,16 @@ func (w *watcher) longPoll(ctx context.Context) error {
 func (w *watcher) offer(t *bbprpc.BlockTemplate) {
 	w.mu.Lock()
 	w.fresh = t
+	moved := t.Prev != w.state.Best
 	if w.known && w.err == nil && int64(t.Height)-1 >= w.state.Blocks {
 		w.state.Blocks, w.state.Best = int64(t.Height)-1, t.Prev
 		w.state.Headers = max(w.state.Headers, w.state.Blocks)
 	}
 	w.mu.Unlock()
 	w.changed()
+	if moved {
+		w.newTip("longpoll")
+	}
 }
 
 // tip returns the height and hash of the daemon's tip, and an error where it
