@@ -29,6 +29,7 @@ func (p *process) backend(ctx context.Context, broker *queue.Broker) error {
 		return err
 	}
 	p.stack.closing("backend ledger", store.Close)
+	p.registry.MustRegister(store.PoolCollector("backend"))
 	p.needs("backend database", store.Ping)
 	ids, err := p.networkIDs(ctx, store)
 	if err != nil {

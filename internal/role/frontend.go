@@ -21,6 +21,7 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 		return err
 	}
 	p.stack.closing("frontend ledger", store.Close)
+	p.registry.MustRegister(store.PoolCollector("frontend"))
 	// A front desk without its database grants no work but still takes shares:
 	// it stays ready, and says so.
 	p.health.AddOptional("frontend database", store.Ping)

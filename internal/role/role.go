@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"purepool/internal/config"
 	"purepool/internal/health"
+	"purepool/internal/meter"
 	"purepool/pool/queue"
 )
 
@@ -101,8 +103,8 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 	}
 	version := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "purepool_build_info", Help: "1; the version and role of this process stand in its labels.",
-	}, []string{"version", "role"})
-	version.WithLabelValues(opts.Version, string(opts.Role)).Set(1)
+	}, []string{"version", "role", "goversion"})
+	version.WithLabelValues(opts.Version, string(opts.Role), runtime.Version()).Set(1)
 	p.registry.MustRegister(version, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	address := p.cfg.Health.FrontendListen
@@ -116,6 +118,8 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 	if p.health, err = health.New(ctx, address, p.registry, p.log); err != nil {
 		return nil, err
 	}
+	p.registry.MustRegister(p.health.Collector())
+	meter.NewDisks(p.folders(), p.log, p.registry)
 	p.addresses.Health = p.health.Addr()
 	p.stack.run("health", p.health.Run)
 	return p, nil

@@ -61,6 +61,8 @@ func (p *process) settle(s *settlement, networks map[string]served) error {
 	}
 	p.stack.closing("settlement ledger", store.Close)
 	s.books, s.networks = store.Books(), networks
+	p.registry.MustRegister(store.PoolCollector("settlement"))
+	p.measure(store, s.ids, networks)
 	var jobs []schedule.Job
 	for i, name := range names {
 		parts, err := NewSettlement(SettlementOptions{

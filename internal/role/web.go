@@ -20,6 +20,7 @@ func (p *process) web(ctx context.Context) error {
 		return err
 	}
 	p.stack.closing("web ledger", store.Close)
+	p.registry.MustRegister(store.PoolCollector("web"))
 	// Pages without their database show the last known numbers, and say so.
 	p.health.AddOptional("web database", store.Ping)
 	ids, err := p.networkIDs(ctx, store)

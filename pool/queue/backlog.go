@@ -110,7 +110,9 @@ func (d *amqpDriver) backlog(_ context.Context, network string) (backlog, error)
 	return backlog{envelopes: n, bytes: -1}, err
 }
 
-func (d *amqpDriver) lettersKept(context.Context) (int64, error) { return d.messages(amqpDeadLetterQueue) }
+func (d *amqpDriver) lettersKept(context.Context) (int64, error) {
+	return d.messages(amqpDeadLetterQueue)
+}
 
 // messages counts the messages of a queue that are ready to be taken.
 func (d *amqpDriver) messages(name string) (n int64, err error) {
