@@ -57,62 +57,63 @@ type result struct {
 	answer  []byte
 	action  string
 	outcome outcome
+	request pool.RequestID // 0 where the front desk was not asked
 }
 
 // act lets the front desk do what r asks for and appends the answer to b.
 func (s *Server) act(ctx context.Context, b []byte, r *request, client netip.Addr) result {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.DeskTimeout)
 	defer cancel()
+	id := pool.RequestID(rand.Uint32())
 	switch r.action.Value {
 	case actionWork:
 		grant, err := s.requestWork(ctx, pool.WorkRequest{
 			Network: r.network, Miner: r.miner, OS: r.os, Agent: r.agent, ThreadID: r.thread, RemoteIP: client,
 		})
 		if err != nil {
-			return s.refuse(b, actionWork, err)
+			return s.refuse(b, id, actionWork, err)
 		}
-		return result{appendGrant(b, grant), actionWork, outcomeOK}
+		return result{appendGrant(b, grant), actionWork, outcomeOK, id}
 	case actionSolution:
 		receipt, err := s.submitSolution(ctx, pool.SolutionRequest{
-			Network: r.network, Solution: r.solution, RemoteIP: client, ReceivedAt: r.receivedAt,
+			Network: r.network, Solution: r.solution, RemoteIP: client, ReceivedAt: r.receivedAt, ID: id,
 		})
 		if err != nil {
-			return s.refuse(b, actionSolution, err)
+			return s.refuse(b, id, actionSolution, err)
 		}
-		return result{appendReceipt(b, receipt), actionSolution, outcomeOK}
+		return result{appendReceipt(b, receipt), actionSolution, outcomeOK, id}
 	}
 	name := r.action.Value
 	if !r.action.Present {
 		name = "EMPTY"
 	}
-	return result{appendError(b, answerHead, "UNKNOWN ACTION "+name), actionNone, outcomeUnknownAction}
+	return result{appendError(b, answerHead, "UNKNOWN ACTION "+name), actionNone, outcomeUnknownAction, id}
 }
 
 // refuse appends the answer to a request that the front desk turned down or could
 // not deal with. What went wrong inside is for the log, not for the miner, who
 // gets a number by which to ask.
-func (s *Server) refuse(b []byte, action string, err error) result {
+func (s *Server) refuse(b []byte, id pool.RequestID, action string, err error) result {
 	if refusal, ok := errors.AsType[*pool.Refusal](err); ok {
-		return result{appendError(b, answerHead, refusal.Text), action, outcome(refusal.Kind)}
+		return result{appendError(b, answerHead, refusal.Text), action, outcome(refusal.Kind), id}
 	}
-	id := fmt.Sprintf("%08x", rand.Uint32())
 	out, text := outcomeFault, "The pool has a problem, please try again later"
 	if errors.Is(err, context.DeadlineExceeded) {
 		out, text = outcomeTimeout, "The pool took too long, please try again"
 	}
 	s.logFault(id, action, err)
-	return result{appendError(b, answerHead, text+" (request "+id+")"), action, out}
+	return result{appendError(b, answerHead, text+" (request "+id.String()+")"), action, out, id}
 }
 
 // logFault logs a fault, unless so many come at once that they only repeat
 // themselves: then the next one that is logged says how many were not.
-func (s *Server) logFault(id, action string, err error) {
+func (s *Server) logFault(id pool.RequestID, action string, err error) {
 	if !s.faultLog.Allow() {
 		s.faultsUnlogged.Add(1)
 		return
 	}
 	attrs := []slog.Attr{
-		slog.String("request", id), slog.String("action", action), slog.Any("error", err),
+		slog.String("request", id.String()), slog.String("action", action), slog.Any("error", err),
 		slog.Int64("unlogged", s.faultsUnlogged.Swap(0)),
 	}
 	if p, ok := errors.AsType[*panicError](err); ok {

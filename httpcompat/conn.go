@@ -109,7 +109,7 @@ func (c *conn) run(ctx context.Context) closeReason {
 	s.metrics.seconds.WithLabelValues(res.action).Observe(took.Seconds())
 	if s.log.Enabled(ctx, slog.LevelDebug) {
 		s.log.LogAttrs(ctx, slog.LevelDebug, "Request answered",
-			slog.String("action", res.action), slog.String("outcome", string(res.outcome)),
+			slog.String("request", res.request.String()), slog.String("action", res.action), slog.String("outcome", string(res.outcome)),
 			slog.String("peer", c.peer.String()), slog.Int64("bytes", c.received), slog.Duration("took", took))
 	}
 	if err != nil {
@@ -256,10 +256,10 @@ func (c *conn) answer(ctx context.Context, refused *headError, received time.Tim
 		if !c.head.pathKnown {
 			start = answerBadRequest
 		}
-		return result{appendError(c.out[:0], start, refused.text), actionNone, refused.outcome}
+		return result{appendError(c.out[:0], start, refused.text), actionNone, refused.outcome, 0}
 	case !c.head.pathKnown:
 		c.countUnread()
-		return result{append(c.out[:0], answerNotFound...), actionNone, outcomeNotFound}
+		return result{append(c.out[:0], answerNotFound...), actionNone, outcomeNotFound, 0}
 	}
 	c.countUnread()
 	r := c.take()
@@ -270,7 +270,7 @@ func (c *conn) answer(ctx context.Context, refused *headError, received time.Tim
 		if !s.proxies.trust(client) {
 			v, reason := s.guard.enter(client)
 			if reason != "" {
-				return result{appendError(c.out[:0], answerHead, "Too many requests from your address, please slow down"), actionNone, outcomeTooMany}
+				return result{appendError(c.out[:0], answerHead, "Too many requests from your address, please slow down"), actionNone, outcomeTooMany, 0}
 			}
 			defer s.guard.leave(v)
 		}

@@ -131,6 +131,10 @@ func (s *Server) ReloadCertificates() error {
 	return s.certificates.reload()
 }
 
+// TLSConfig is what the TLS listeners speak, with certificates that are read again
+// when they change; nil where none are configured. The caller must not change it.
+func (s *Server) TLSConfig() *tls.Config { return s.tls }
+
 // Run serves until ctx ends, or until a listener breaks, which is an error. It
 // then stops listening, closes connections on which nothing was asked yet, lets
 // the others have their answers for DrainTimeout, and returns when all are closed.

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -31,7 +32,15 @@ type SolutionRequest struct {
 	RemoteIP netip.Addr
 	// ReceivedAt is when the last byte of the share had been read.
 	ReceivedAt time.Time
+	ID         RequestID // 0 where the wire has none
 }
+
+// RequestID joins the log lines of a request, and the number that a miner is told
+// when something went wrong with it. It is drawn at random.
+type RequestID uint32
+
+// String is eight hex digits.
+func (r RequestID) String() string { return fmt.Sprintf("%08x", uint32(r)) }
 
 // SolutionReceipt says that a share is durable and will be judged.
 type SolutionReceipt struct {

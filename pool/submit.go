@@ -42,6 +42,7 @@ func (d *Desk) submitSolution(ctx context.Context, r SolutionRequest) (SolutionR
 		ID: id, ReceivedAt: r.ReceivedAt.UTC(), Frontend: d.cfg.Frontend, RemoteIP: r.RemoteIP,
 		Solution: []byte(r.Solution.Value),
 	}
+	d.trace(ctx, "share received", n, share, r.ID)
 	s, err := solution.Parse(share.Solution)
 	if err != nil {
 		return SolutionReceipt{}, d.refuse(ctx, n, share, malformed(err))
@@ -52,11 +53,31 @@ func (d *Desk) submitSolution(ctx context.Context, r SolutionRequest) (SolutionR
 	}
 	d.metrics.checked[n.Name].Observe(d.cfg.Now().Sub(r.ReceivedAt).Seconds())
 	if err := d.queue.Publish(ctx, n.Name, share); err != nil {
-		d.cfg.Logger.Error("share could not be queued", slog.String("network", n.Name), slog.Any("error", err))
+		d.cfg.Logger.Error("share could not be queued", slog.String("network", n.Name), slog.String("share", share.ID.String()), slog.Any("error", err))
 		return SolutionReceipt{}, &Refusal{KindUnavailable, "The pool cannot take shares at the moment, please try again in a minute"}
 	}
+	d.trace(ctx, "share durable", n, share, r.ID)
 	d.proofs.Add(proofKey{n.ID, s.BibleHash}, struct{}{})
 	return SolutionReceipt{WorkID: string(s.WorkIDText)}, nil
+}
+
+// trace says at level debug how far a share is. The validator goes on under the
+// same key.
+func (d *Desk) trace(ctx context.Context, what string, n *Network, share *queue.Share, request RequestID) {
+	if !d.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("network", n.Name), slog.String("share", share.ID.String())}
+	if request != 0 {
+		attrs = append(attrs, slog.String("request", request.String()))
+	}
+	if share.WorkID != uuid.Nil {
+		attrs = append(attrs, slog.String("work", share.WorkID.String()))
+	}
+	if share.Refusal != "" {
+		attrs = append(attrs, slog.String("reason", share.Refusal))
+	}
+	d.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, what, append(attrs, slog.String("ip", share.RemoteIP.String()))...)
 }
 
 // check is all that can be said of a well-formed share without hashing.
@@ -138,8 +159,9 @@ func (d *Desk) refuse(ctx context.Context, n *Network, share *queue.Share, refus
 	share.Refusal = string(refusal.Kind)
 	if err := d.queue.Publish(ctx, n.Name, share); err != nil {
 		d.metrics.unrecorded.WithLabelValues(n.Name).Inc()
-		d.cfg.Logger.Warn("refusal not written down", slog.String("network", n.Name), slog.Any("error", err))
+		d.cfg.Logger.Warn("refusal not written down", slog.String("network", n.Name), slog.String("share", share.ID.String()), slog.Any("error", err))
 	}
+	d.trace(ctx, "share refused", n, share, 0)
 	return refusal
 }
 

@@ -291,9 +291,27 @@ func (d *TemplateDesk) Put(ctx context.Context, shares []job.Share) error {
 	for i := range shares {
 		d.checked.Observe(max(now.Sub(shares[i].ReceivedAt.Time()), 0).Seconds())
 	}
-	return d.shares.Publish(ctx, d.cfg.Network.Name, &queue.Share{
+	d.trace(ctx, "share received", shares)
+	err = d.shares.Publish(ctx, d.cfg.Network.Name, &queue.Share{
 		ID: id, ReceivedAt: d.cfg.Now().UTC(), Frontend: d.cfg.Frontend, Template: body,
 	})
+	if err == nil {
+		d.trace(ctx, "share durable", shares)
+	}
+	return err
+}
+
+// trace says at level debug how far shares are, under the ids that the validator
+// will find for them.
+func (d *TemplateDesk) trace(ctx context.Context, what string, shares []job.Share) {
+	if !d.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	for i := range shares {
+		s := &shares[i]
+		d.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.String("network", d.cfg.Network.Name),
+			slog.String("share", uuid.UUID(job.Identity(d.cfg.Network.Name, s)).String()), slog.Uint64("job", s.Job), slog.String("ip", s.RemoteIP.String()))
+	}
 }
 
 // Win hands a share over that makes a block.

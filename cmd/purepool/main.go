@@ -138,6 +138,15 @@ func (c configFlag) path(a *app) string {
 
 // load reads and checks the configuration for a role. Faults are printed.
 func (c configFlag) load(a *app, role config.Role) (*config.Config, *slog.Logger, error) {
+	cfg, logs, err := c.loadLogs(a, role)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg, logs.For(role), nil
+}
+
+// loadLogs is load for a process whose log levels can change.
+func (c configFlag) loadLogs(a *app, role config.Role) (*config.Config, *logging.Logs, error) {
 	path := c.path(a)
 	cfg, problems := config.Load(path, a.env, role)
 	if n := config.Faults(problems); n > 0 {
@@ -146,11 +155,12 @@ func (c configFlag) load(a *app, role config.Role) (*config.Config, *slog.Logger
 		}
 		return nil, nil, fmt.Errorf("the configuration has %s", plural(n, "fault"))
 	}
-	log := logging.New(a.stderr, cfg.Log)
+	logs := logging.New(a.stderr, cfg.Log)
+	log := logs.For(role)
 	for _, p := range problems {
 		log.Warn("configuration", slog.String("problem", p.String()))
 	}
-	return cfg, log, nil
+	return cfg, logs, nil
 }
 
 func plural(n int, noun string) string {

@@ -34,7 +34,7 @@ type simLog struct {
 }
 
 func (l simLog) logger(a *app) *slog.Logger {
-	return logging.New(a.stderr, config.Log{Level: l.LogLevel, Format: "text"})
+	return logging.New(a.stderr, config.Log{Level: l.LogLevel, Format: "text"}).For("sim")
 }
 
 type simDaemonCmd struct {

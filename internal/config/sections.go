@@ -1,6 +1,9 @@
 package config
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // The comments on the fields here and in the other files sections_*.go are the
 // documentation of the keys: the example, docs/CONFIGURATION.md and the error
@@ -50,11 +53,35 @@ type Config struct {
 
 // Log says what is logged.
 type Log struct {
-	// The least important events that are logged.
+	// The least important events that are logged. Can be changed while a process
+	// runs, until it ends or is told to read its configuration again: purepool admin log-level.
 	Level string `toml:"level" default:"info" enum:"debug,info,warn,error"`
+
+	// The frontend's own level. Empty means level; so for the two below.
+	FrontendLevel string `toml:"frontend_level" enum:"debug,info,warn,error"`
+
+	// The backend's own level.
+	BackendLevel string `toml:"backend_level" enum:"debug,info,warn,error"`
+
+	// The web role's own level.
+	WebLevel string `toml:"web_level" enum:"debug,info,warn,error"`
 
 	// text for people, json for machines.
 	Format string `toml:"format" default:"text" enum:"text,json"`
+
+	// Whether addresses are shortened in lines of level info and above: a miner's
+	// to its ends (yXXXX…abcd), public IP addresses to their network
+	// (203.0.113.0/24). Lines of level debug name them in full.
+	Privacy bool `toml:"privacy" default:"true"`
+}
+
+// RoleLevels returns the level of each role that can have one of its own.
+func (l Log) RoleLevels() map[Role]string {
+	return map[Role]string{
+		RoleFrontend: cmp.Or(l.FrontendLevel, l.Level),
+		RoleBackend:  cmp.Or(l.BackendLevel, l.Level),
+		RoleWeb:      cmp.Or(l.WebLevel, l.Level),
+	}
 }
 
 // Database says how each role reaches Postgres.

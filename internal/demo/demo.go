@@ -52,6 +52,7 @@ const (
 // demo is a running demo.
 type demo struct {
 	opts    Options
+	logs    *logging.Logs
 	log     *slog.Logger
 	cluster *pgcluster.Cluster
 	store   *ledger.BackendStore
@@ -80,8 +81,9 @@ func Run(ctx context.Context, opts Options) (err error) {
 		return err
 	}
 	defer logFile.Close()
+	logs := logging.New(logFile, config.Log{Level: "info", Format: "text", Privacy: true})
 	d := &demo{
-		opts: opts, log: logging.New(logFile, config.Log{Level: "info", Format: "text"}),
+		opts: opts, logs: logs, log: logs.For("demo"),
 		config: filepath.Join(dir, "purepool.toml"), pace: ordinary(),
 	}
 	if opts.Fast {
@@ -179,7 +181,7 @@ func (d *demo) pool(ctx context.Context) error {
 	go func() {
 		defer stopMiners()
 		ended <- role.Run(poolCtx, role.Options{
-			Role: config.RoleAll, Config: cfg, Logger: d.log, Version: d.opts.Version,
+			Role: config.RoleAll, Config: cfg, Logs: d.logs, Version: d.opts.Version,
 			OnReady: func(a role.Addresses) { ready <- a },
 		})
 	}()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -61,6 +62,7 @@ type Server struct {
 	mu    sync.Mutex
 	phase string // why the whole process is not ready; empty when it is
 	parts []part
+	local map[string]http.Handler // by pattern
 
 	// protected by asking, which is held while the parts are asked:
 	asking  sync.Mutex
@@ -173,7 +175,56 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Handler serves the three pages.
+// AddLocal adds a page that only this machine's own users may ask for, before Run.
+// A request that came over a proxy is nobody's own.
+func (s *Server) AddLocal(pattern string, page http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.local == nil {
+		s.local = make(map[string]http.Handler)
+	}
+	s.local[pattern] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !isLocal(r) {
+			http.Error(w, "only for requests that this machine itself makes, without a proxy", http.StatusForbidden)
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
+}
+
+// isLocal reports whether a request was made on this machine: from loopback, or
+// from the very address that it came to. A browser that a foreign page leads here
+// by a name of its own says so in Host, and a proxy in its headers.
+func isLocal(r *http.Request) bool {
+	for _, header := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Real-Ip", "Origin"} {
+		if r.Header.Get(header) != "" {
+			return false
+		}
+	}
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	named, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	if host != "localhost" && err != nil {
+		return false
+	}
+	address := from.Addr().Unmap()
+	if host != "localhost" && !named.IsLoopback() && named.Unmap() != address {
+		return false
+	}
+	if address.IsLoopback() {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.AddrPort().Addr().Unmap() == address
+}
+
+// Handler serves the pages.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -181,6 +232,11 @@ func (s *Server) Handler() http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", s.readyz)
+	s.mu.Lock()
+	for pattern, page := range s.local {
+		mux.Handle(pattern, page)
+	}
+	s.mu.Unlock()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4, Timeout: 20 * time.Second,
 	}))

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -123,5 +125,38 @@ func TestServerAnswersUntilItIsStopped(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestLocalPagesObeyOnlyThisMachine(t *testing.T) {
+	s, err := New(t.Context(), "", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.AddLocal("/own", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	handler := s.Handler()
+	for name, c := range map[string]struct {
+		from, to, host, header string
+		want                   int
+	}{
+		"loopback":             {"127.0.0.1:4000", "127.0.0.1:9101", "127.0.0.1:9101", "", http.StatusTeapot},
+		"loopback by name":     {"[::1]:4000", "[::1]:9101", "localhost:9101", "", http.StatusTeapot},
+		"its own address":      {"192.0.2.1:4000", "192.0.2.1:9101", "192.0.2.1:9101", "", http.StatusTeapot},
+		"a neighbour":          {"192.0.2.2:4000", "192.0.2.1:9101", "192.0.2.1:9101", "", http.StatusForbidden},
+		"a neighbour who lies": {"192.0.2.2:4000", "192.0.2.1:9101", "localhost", "", http.StatusForbidden},
+		"a proxy":              {"127.0.0.1:4000", "127.0.0.1:9101", "127.0.0.1:9101", "X-Forwarded-For", http.StatusForbidden},
+		"a page in a browser":  {"127.0.0.1:4000", "127.0.0.1:9101", "127.0.0.1:9101", "Origin", http.StatusForbidden},
+		"a name led to us":     {"127.0.0.1:4000", "127.0.0.1:9101", "evil.example:9101", "", http.StatusForbidden},
+	} {
+		to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(c.to))
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(to)), http.MethodPut, "/own", nil)
+		r.RemoteAddr, r.Host = c.from, c.host
+		if c.header != "" {
+			r.Header.Set(c.header, "http://192.0.2.9")
+		}
+		w := httptest.NewRecorder()
+		if handler.ServeHTTP(w, r); w.Code != c.want {
+			t.Errorf("%s: %d", name, w.Code)
+		}
 	}
 }

@@ -50,12 +50,13 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 		return err
 	}
 	p.addresses.HTTP = server.Addrs()
+	*p.reloads = append(*p.reloads, server.ReloadCertificates)
 	p.stack.run("http", server.Run)
 	templates, err := p.templateDesks(broker, store, publisher, ids)
 	if err != nil {
 		return err
 	}
-	return p.stratum(desk, templates)
+	return p.stratum(desk, templates, server.TLSConfig())
 }
 
 func (p *process) ledgerOptions() ledger.Options {

@@ -23,6 +23,7 @@ import (
 	"purepool/internal/config"
 	"purepool/internal/health"
 	"purepool/internal/meter"
+	"purepool/internal/logging"
 	"purepool/pool/queue"
 )
 
@@ -30,8 +31,12 @@ import (
 type Options struct {
 	Role    config.Role
 	Config  *config.Config
-	Logger  *slog.Logger
+	Logs    *logging.Logs
 	Version string
+	// Reload calls apply with each configuration that is read again, until ctx ends;
+	// nil where that cannot happen. Log levels and certificates follow it, the rest
+	// waits for a restart.
+	Reload func(ctx context.Context, apply func(*config.Config))
 	// OnReady is called once when everything runs.
 	OnReady func(Addresses)
 }
@@ -45,8 +50,8 @@ type Addresses struct {
 }
 
 // attributes are those of the log line that says where to look.
-func (a Addresses) attributes(r config.Role) []any {
-	attrs := []any{slog.String("role", string(r))}
+func (a Addresses) attributes() []any {
+	var attrs []any
 	for _, address := range a.HTTP {
 		attrs = append(attrs, slog.String("http", address.String()))
 	}
@@ -63,11 +68,13 @@ func (a Addresses) attributes(r config.Role) []any {
 type process struct {
 	cfg       *config.Config
 	role      config.Role
-	log       *slog.Logger
+	logs      *logging.Logs
+	log       *slog.Logger // of the role whose parts are built, see as
 	registry  *prometheus.Registry
 	health    *health.Server
 	stack     *stack
-	addresses Addresses
+	addresses *Addresses
+	reloads   *[]func() error // what reads certificates again
 }
 
 // Run plays the role until ctx ends, then drains and returns nil. An error is
@@ -80,27 +87,31 @@ func Run(ctx context.Context, opts Options) error {
 	err = p.build(ctx)
 	switch {
 	case err == nil:
+		if opts.Reload != nil {
+			p.stack.run("configuration", func(ctx context.Context) error { opts.Reload(ctx, p.reload); return nil })
+		}
 		p.health.SetReady()
-		p.log.Info("ready", p.addresses.attributes(opts.Role)...)
+		p.log.Info("ready", p.addresses.attributes()...)
 		if opts.OnReady != nil {
-			opts.OnReady(p.addresses)
+			opts.OnReady(*p.addresses)
 		}
 		err = p.stack.wait(ctx)
 	case ctx.Err() != nil:
 		err = nil // told to stop before the start was over
 	}
 	p.health.SetPhase("draining")
-	p.log.Info("stopping", slog.String("role", string(opts.Role)))
+	p.log.Info("stopping")
 	err = errors.Join(err, p.stack.stop())
-	p.log.Info("stopped", slog.String("role", string(opts.Role)))
+	p.log.Info("stopped")
 	return err
 }
 
 func newProcess(ctx context.Context, opts Options) (*process, error) {
 	p := &process{
-		cfg: opts.Config, role: opts.Role, log: opts.Logger,
-		registry: prometheus.NewRegistry(), stack: newStack(opts.Logger),
+		cfg: opts.Config, role: opts.Role, logs: opts.Logs, log: opts.Logs.For(opts.Role),
+		registry: prometheus.NewRegistry(), addresses: new(Addresses), reloads: new([]func() error),
 	}
+	p.stack = newStack(p.log)
 	version := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "purepool_build_info", Help: "1; the version and role of this process stand in its labels.",
 	}, []string{"version", "role", "goversion"})
@@ -121,6 +132,7 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 	p.registry.MustRegister(p.health.Collector())
 	meter.NewDisks(p.folders(), p.log, p.registry)
 	p.addresses.Health = p.health.Addr()
+	p.health.AddLocal("/log-level", p.logs.Page(p.plays()))
 	p.stack.run("health", p.health.Run)
 	return p, nil
 }
@@ -128,24 +140,24 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 // build starts the parts of the role, those first that others lean on.
 func (p *process) build(ctx context.Context) error {
 	if p.role == config.RoleWeb {
-		return p.web(ctx)
+		return p.as(config.RoleWeb).web(ctx)
 	}
 	broker, err := p.broker(ctx)
 	if err != nil {
 		return err
 	}
 	if p.role == config.RoleBackend || p.role == config.RoleAll {
-		if err := p.backend(ctx, broker); err != nil {
+		if err := p.as(config.RoleBackend).backend(ctx, broker); err != nil {
 			return err
 		}
 	}
 	if p.role == config.RoleFrontend || p.role == config.RoleAll {
-		if err := p.frontend(ctx, broker); err != nil {
+		if err := p.as(config.RoleFrontend).frontend(ctx, broker); err != nil {
 			return err
 		}
 	}
 	if p.role == config.RoleAll && p.cfg.Web.Listen != "" {
-		return p.web(ctx)
+		return p.as(config.RoleWeb).web(ctx)
 	}
 	return nil
 }

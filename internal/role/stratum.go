@@ -9,8 +9,10 @@ import (
 	"purepool/stratum"
 )
 
-// stratum opens the ports for miners over TCP, where there are any.
-func (p *process) stratum(desk stratum.Desk, templates []stratum.Network) error {
+// stratum opens the ports for miners over TCP, where there are any. Those with
+// TLS have the certificates of the HTTP listeners, which are read again when they
+// change.
+func (p *process) stratum(desk stratum.Desk, templates []stratum.Network, certificates *tls.Config) error {
 	f := &p.cfg.Frontend
 	if len(f.Stratum) == 0 {
 		return nil
@@ -32,11 +34,8 @@ func (p *process) stratum(desk stratum.Desk, templates []stratum.Network) error 
 			port.Proxies = f.TrustedProxies
 		}
 		if s.TLS {
-			certificate, err := tls.LoadX509KeyPair(string(f.TLS.CertFile), string(f.TLS.KeyFile))
-			if err != nil {
-				return fmt.Errorf("certificate of the Stratum port %s: %w", s.Listen, err)
-			}
-			port.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+			port.TLS = certificates.Clone()
+			port.TLS.NextProtos = nil // it speaks no HTTP
 		}
 		cfg.Ports = append(cfg.Ports, port)
 	}

@@ -284,6 +284,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 	for n := range items {
 		verdicts[n] = items[n].verdict
 	}
+	v.base.logVerdicts(ctx, "share judged", verdicts)
 	var written ledger.Written
 	err = v.base.persist(ctx, "ledger", ledger.Away, len(items), func() error {
 		var err error
@@ -295,7 +296,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 	}
 	v.base.metrics.count(verdicts, written)
 	v.base.metrics.way(verdicts, taken, judged, v.base.cfg.Now())
-	v.base.logVerdicts(ctx, verdicts)
+	v.base.logVerdicts(ctx, "share in the ledger", verdicts)
 	return nil
 }
 

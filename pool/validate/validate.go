@@ -213,6 +213,7 @@ func (v *Validator) attempt(ctx context.Context, shares []*queue.Share) (err err
 	if len(verdicts) == 0 {
 		return nil
 	}
+	v.logVerdicts(ctx, "share judged", verdicts)
 	var written ledger.Written
 	err = v.persist(ctx, "ledger", ledger.Away, len(shares), func() error {
 		var err error
@@ -224,19 +225,19 @@ func (v *Validator) attempt(ctx context.Context, shares []*queue.Share) (err err
 	}
 	v.metrics.count(verdicts, written)
 	v.metrics.way(verdicts, taken, judged, v.cfg.Now())
-	v.logVerdicts(ctx, verdicts)
+	v.logVerdicts(ctx, "share in the ledger", verdicts)
 	return nil
 }
 
 // logVerdicts writes one line a share at debug level: the operator's answer to
-// "what became of it".
-func (v *Validator) logVerdicts(ctx context.Context, verdicts []ledger.Verdict) {
+// "what became of it". The front desk began under the same key.
+func (v *Validator) logVerdicts(ctx context.Context, what string, verdicts []ledger.Verdict) {
 	if !v.cfg.Logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	for i := range verdicts {
 		d := &verdicts[i]
-		v.cfg.Logger.Debug("share judged", slog.String("network", v.cfg.Network), slog.String("share", d.ShareID.String()),
+		v.cfg.Logger.Debug(what, slog.String("network", v.cfg.Network), slog.String("share", d.ShareID.String()),
 			slog.String("reason", d.Reason), slog.String("detail", d.Detail), slog.Int64("weight", d.Weight))
 	}
 }
