@@ -33,9 +33,10 @@ type notification struct {
 	body []byte // between the job's number and the clean flag
 }
 
-// maxNotices bounds the texts kept of one job, about 2 kB each; there are as many
-// targets in use as vardiff has found.
-const maxNotices = 4096
+// maxNotices bounds the texts kept of one job, about 2 kB each. All difficulties
+// are rungs of one ladder (vardiff.Rung), which has some 200 of them between the
+// least and the most that there can be; a port has its floor and its ceiling besides.
+const maxNotices = 256
 
 // notification returns the texts for sessions of this target.
 func (o *openJob) notification(target job.Bits) notification {

@@ -13,6 +13,7 @@ import (
 
 	"purepool/pool"
 	"purepool/pool/job"
+	"purepool/pool/vardiff"
 	"purepool/stratum"
 )
 
@@ -335,11 +336,11 @@ func TestPasswordAndSuggestionsSetTheDifficulty(t *testing.T) {
 		want              float64
 	}{
 		"nothing":            {"", "x", 1e-12},
-		"d=":                 {"", "d=1000", 1000},
-		"D= among others":    {"", "x;D=2.5,foo", 2.5},
+		"d=":                 {"", "d=1000", 1024},
+		"D= among others":    {"", "x;D=2.5,foo", 3},
 		"d= above ceiling":   {"", "d=1e30", 1e6},
 		"md=":                {"", "md=64", 64},
-		"md= below d=":       {"", "d=100,md=64", 100},
+		"md= below d=":       {"", "d=100,md=64", 96},
 		"nonsense":           {"", "d=abc,md=-1", 1e-12},
 		"suggested":          {"512", "x", 512},
 		"d= beats suggested": {"512", "d=3", 3},
@@ -435,7 +436,7 @@ func TestDifficultyIsRememberedOverReconnects(t *testing.T) {
 		defer again.Close()
 		return again.difficulty == c.difficulty
 	})
-	if other := p.dial(t).login(address + ".other"); other.difficulty != 1e-10 {
+	if other := p.dial(t).login(address + ".other"); other.difficulty != vardiff.Rung(1e-10) {
 		t.Errorf("another worker starts at %g", other.difficulty)
 	}
 }

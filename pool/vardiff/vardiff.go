@@ -8,17 +8,17 @@
 // expected. It changes the difficulty as soon as chance is no explanation any
 // more, in either direction, and not before:
 //
-//	upwards     n − λ > 3.5·√n, for example thirteen shares at once
-//	downwards   λ − n > 4·√λ, for example nothing in sixteen intervals
+//	upwards     n − s·λ > 3.5·√n, for example thirteen shares at once
+//	downwards   λ/s − n > 4·√(λ/s), for example nothing in twenty intervals
 //
-// and only where the difficulty is wrong by more than Hysteresis. A very fast
-// miner is therefore recognised after thirteen shares, a much too slow one after
-// sixteen intervals, and a miner that is right is left alone. After Window
-// expected shares a count that has proved nothing starts anew, so that an old
-// past does not hide a change.
+// where s = 1.23 is what the nearest rung ([Rung]) may be off by, and only where
+// the difficulty is wrong by more than Hysteresis. A very fast miner is therefore
+// recognised after thirteen shares, a much too slow one after twenty intervals, and
+// a miner that is right is left alone. After Window expected shares a count that has
+// proved nothing starts anew, so that an old past does not hide a change.
 //
-// The new difficulty is what the count says, at most MaxStep times the old one or
-// its inverse, within the floor and the ceiling.
+// The new difficulty is the rung nearest to what the count says ([Rung]), at most
+// MaxStep times the old one or its inverse, within the floor and the ceiling.
 //
 // # What counts
 //
@@ -60,6 +60,8 @@ const (
 	sureDown  = 4.0
 	fewest    = 12
 	overWidth = 1.02 // a change by less than this is none
+	// slack is how far the nearest rung may be from what is right for a miner.
+	slack = 1.23
 )
 
 // Control decides for any number of states. It is immutable and safe for
@@ -89,11 +91,12 @@ func New(cfg Config) (*Control, error) {
 	return &Control{cfg}, nil
 }
 
-// Clamp moves a difficulty between the floor and the ceiling; floor raises the
-// floor where it is higher.
+// Clamp moves a difficulty to its rung, and that between the floor and the ceiling;
+// floor raises the floor where it is higher. So every difficulty is a rung, the
+// configured floor or the configured ceiling.
 func (c *Control) Clamp(difficulty, floor float64) float64 {
-	low := math.Max(c.cfg.Min, math.Min(floor, c.cfg.Max))
-	if !(difficulty > low) { // NaN, too
+	low := math.Max(c.cfg.Min, math.Min(rungAbove(floor), c.cfg.Max))
+	if difficulty = Rung(difficulty); !(difficulty > low) { // NaN, too
 		return low
 	}
 	return math.Min(difficulty, c.cfg.Max)
@@ -144,9 +147,9 @@ func (c *Control) decide(s *State, now time.Duration) (float64, bool) {
 	n := float64(s.count)
 	var factor float64
 	switch {
-	case n >= fewest && n-expected > sureUp*math.Sqrt(n):
+	case n >= fewest && n-slack*expected > sureUp*math.Sqrt(n):
 		factor = n / expected
-	case expected-n > sureDown*math.Sqrt(expected):
+	case expected/slack-n > sureDown*math.Sqrt(expected/slack):
 		factor = (n + 1) / expected // nothing seen still allows for one
 	case expected > c.cfg.Window:
 		s.restart(now)
@@ -166,20 +169,11 @@ func (c *Control) decide(s *State, now time.Duration) (float64, bool) {
 func (c *Control) change(s *State, factor float64, now time.Duration) (float64, bool) {
 	factor = math.Min(math.Max(factor, 1/c.cfg.MaxStep), c.cfg.MaxStep)
 	before := s.difficulty
-	after := c.Clamp(round(before*factor), s.floor)
+	after := c.Clamp(before*factor, s.floor)
 	s.restart(now)
 	if after < before*overWidth && after > before/overWidth { // held by floor or ceiling
 		return before, false
 	}
 	s.difficulty = after
 	return after, true
-}
-
-// round leaves three significant digits: what people can read.
-func round(difficulty float64) float64 {
-	digits := math.Pow(10, 2-math.Floor(math.Log10(difficulty)))
-	if math.IsInf(digits, 0) || digits == 0 {
-		return difficulty
-	}
-	return math.Round(difficulty*digits) / digits
 }

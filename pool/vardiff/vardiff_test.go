@@ -229,11 +229,14 @@ func TestEveryChangeStaysWithinStepFloorAndCeiling(t *testing.T) {
 			if got != s.Difficulty() || changed != (got != before) {
 				t.Fatalf("said %g %v, is %g, was %g", got, changed, s.Difficulty(), before)
 			}
-			if got > before*16.1 || got < before/16.1 {
+			if got > before*16*1.23 || got < before/16/1.23 {
 				t.Fatalf("%g to %g in one step", before, got)
 			}
 			if got < cfg.Min || got > cfg.Max || got < math.Min(floor, cfg.Max) {
 				t.Fatalf("%g is outside %g..%g, floor %g", got, cfg.Min, cfg.Max, floor)
+			}
+			if got != vardiff.Rung(got) && got != cfg.Min && got != cfg.Max {
+				t.Fatalf("%g is no rung, no floor and no ceiling", got)
 			}
 		}
 	})
