@@ -217,10 +217,3 @@ func measureIdle(t testing.TB, n int) float64 {
 	}
 	return each
 }
-
-// BenchmarkIdleConnection reports what 18,000 idle authorized connections cost.
-func BenchmarkIdleConnection(b *testing.B) {
-	for b.Loop() {
-		b.ReportMetric(measureIdle(b, 18_000), "resident-B/conn")
-	}
-}

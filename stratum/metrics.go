@@ -85,11 +85,11 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 type portMetrics struct {
 	fresh, authorized      prometheus.Gauge // connections
 	accepted, acceptErrors prometheus.Counter
-	closed                  [closeReasons]prometheus.Counter
-	requests                [methods]prometheus.Counter
-	shares                  [outcomes]prometheus.Counter
-	retargetUp, retargetDn  prometheus.Counter
-	checkSeconds            prometheus.Observer
+	closed                 [closeReasons]prometheus.Counter
+	requests               [methods]prometheus.Counter
+	shares                 [outcomes]prometheus.Counter
+	retargetUp, retargetDn prometheus.Counter
+	checkSeconds           prometheus.Observer
 }
 
 func (m *metrics) port(name string) *portMetrics {

@@ -1,20 +1,19 @@
 package stratum
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
-	"purepool/pool/job"
+	"github.com/panjf2000/gnet/v2"
 )
 
 // LoadOptions say what a Load does. Pool and Worker are needed.
@@ -23,9 +22,12 @@ import (
 // ask for a difficulty that every hash meets (a port with start and ceiling of
 // 1e-10, or a Password of d=1e-10 where the floor allows it).
 type LoadOptions struct {
-	Pool        string // host:port
-	Worker      string // ADDRESS.name; a connection's number is put behind it
-	Password    string
+	Pool     string // host:port
+	Worker   string // ADDRESS.name; a connection's number is put behind it
+	Password string
+	// Passwords, where there are any, are used in turn instead, so that connections
+	// have several difficulties.
+	Passwords   []string
 	Algorithm   string
 	Connections int           // 100
 	Pipeline    int           // submits under way per connection (1); 0 with Idle
@@ -40,7 +42,8 @@ type LoadOptions struct {
 	NewJob     func()
 }
 
-// LoadResult is what a Load measured.
+// LoadResult is what a Load measured. Broadcast is from NewJob to the arrival of
+// the new job, over all connections and all jobs.
 type LoadResult struct {
 	Connections    int           `json:"connections"`
 	Pipeline       int           `json:"pipeline"`
@@ -85,13 +88,18 @@ func (r *LoadResult) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-// Load puts a load on a pool and measures it.
+// Load puts a load on a pool and measures it. Logging in is done by a goroutine a
+// connection; from then on event loops serve all of them, so that the generator
+// takes as little as possible of the processors that it shares with the pool.
 type Load struct {
-	opt   LoadOptions
-	conns []*loader
-	// What goes on, for all loaders:
-	issued  atomic.Int64 // when the job being broadcast was issued, unix ns
-	arrived chan time.Duration
+	opt    LoadOptions
+	conns  []*loader
+	loops  *gnet.Client
+	end    atomic.Int64 // unix ns from which on nothing is submitted; 0: nothing yet
+	busy   sync.WaitGroup
+	issued atomic.Int64 // when the job being broadcast was issued, unix ns; 0: none
+	heard  atomic.Int64 // connections that have it
+	all    chan struct{}
 }
 
 // NewLoad checks the options.
@@ -116,29 +124,22 @@ func NewLoad(opt LoadOptions) (*Load, error) {
 	if opt.Algorithm == "" {
 		opt.Algorithm = "sha256d"
 	}
-	return &Load{opt: opt, arrived: make(chan time.Duration, opt.Connections)}, nil
-}
-
-// loader is one connection.
-type loader struct {
-	load   *Load
-	s      *session
-	worker string
-	end    atomic.Int64 // unix ns from which on nothing is submitted
-
-	found   job.Found
-	nextID  int
-	sent    []time.Time // by id, modulo its length
-	out     []byte
-	latency histogram
-	ok      int64
-	refused [26]int64
-	flying  int
-	lost    bool
+	if len(opt.Passwords) == 0 {
+		opt.Passwords = []string{opt.Password}
+	}
+	return &Load{opt: opt, all: make(chan struct{}, 1)}, nil
 }
 
 // Connect opens all connections and logs them in. Close must follow.
 func (l *Load) Connect(ctx context.Context) error {
+	var err error
+	if l.loops, err = gnet.NewClient(&loadEngine{}, gnet.WithNumEventLoop(runtime.GOMAXPROCS(0)),
+		gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(silent{})); err != nil {
+		return fmt.Errorf("starting event loops: %w", err)
+	}
+	if err = l.loops.Start(); err != nil {
+		return fmt.Errorf("starting event loops: %w", err)
+	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var first error
@@ -147,61 +148,106 @@ func (l *Load) Connect(ctx context.Context) error {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			c := &loader{load: l, worker: fmt.Sprintf("%s%d", l.opt.Worker, i), nextID: 10, sent: make([]time.Time, l.opt.Pipeline)}
-			s, err := connect(ctx, l.opt.Pool, nil)
-			if err == nil {
-				c.s = s
-				err = s.login("load/1", c.worker, l.opt.Password, l.opt.Algorithm, time.Minute)
-			}
+			c, err := l.connect(ctx, i)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
-				if first == nil {
-					first = fmt.Errorf("connection %d: %w", i, err)
-				}
-				return
+			if err == nil {
+				l.conns = append(l.conns, c)
+			} else if first == nil {
+				first = fmt.Errorf("connection %d: %w", i, err)
 			}
-			l.conns = append(l.conns, c)
 		})
 	}
 	all.Wait()
 	return first
 }
 
-// Close ends all connections.
-func (l *Load) Close() {
-	for _, c := range l.conns {
-		_ = c.s.Close()
-	}
-}
-
-// Run connects, submits for as long as it should, measures broadcasts, and closes.
-func (l *Load) Run(ctx context.Context) (*LoadResult, error) {
-	began := time.Now()
-	err := l.Connect(ctx)
-	defer l.Close()
+func (l *Load) connect(ctx context.Context, number int) (*loader, error) {
+	s, err := connect(ctx, l.opt.Pool, nil)
 	if err != nil {
 		return nil, err
 	}
-	r := &LoadResult{Connections: len(l.conns), Pipeline: l.opt.Pipeline, ConnectSeconds: time.Since(began).Seconds(), Refused: map[int]int64{}}
-	var reading sync.WaitGroup
-	began = time.Now()
-	if !l.opt.Idle {
-		end := began.Add(l.opt.Duration)
-		for _, c := range l.conns {
-			c.end.Store(end.UnixNano())
-			_ = c.s.SetReadDeadline(end.Add(30 * time.Second))
-			reading.Go(c.submitAndRead)
-		}
-		reading.Wait()
-		r.Seconds = time.Since(began).Seconds()
+	c := &loader{load: l, worker: fmt.Sprintf("%s%d", l.opt.Worker, number), nextID: 10, sent: make([]int64, l.opt.Pipeline)}
+	if err := s.login("load/1", c.worker, l.opt.Passwords[number%len(l.opt.Passwords)], l.opt.Algorithm, time.Minute); err != nil {
+		_ = s.Close()
+		return nil, err
 	}
-	var broadcast histogram
-	if l.opt.Broadcasts > 0 {
-		if err := l.broadcasts(ctx, &broadcast); err != nil {
+	c.seen = s.seen
+	rest, err := s.r.Peek(s.r.Buffered())
+	if err != nil {
+		return nil, err
+	}
+	c.rest = append(c.rest, rest...)
+	// The loop takes a copy of the file and closes this one.
+	if _, err := l.loops.EnrollContext(s.Conn, c); err != nil {
+		return nil, fmt.Errorf("handing the connection over: %w", err)
+	}
+	if c.conn == nil {
+		return nil, errors.New("no event loop takes the connection: are there too many open files?")
+	}
+	return c, nil
+}
+
+// Close ends all connections.
+func (l *Load) Close() error {
+	if l.loops == nil {
+		return nil
+	}
+	return l.loops.Stop()
+}
+
+// Run connects, submits for as long as it should, measures broadcasts, and closes.
+func (l *Load) Run(ctx context.Context) (r *LoadResult, err error) {
+	began := time.Now()
+	defer func() { err = errors.Join(err, l.Close()) }()
+	if err := l.Connect(ctx); err != nil {
+		return nil, err
+	}
+	r = &LoadResult{Connections: len(l.conns), Pipeline: l.opt.Pipeline, ConnectSeconds: time.Since(began).Seconds(), Refused: map[int]int64{}}
+	if !l.opt.Idle {
+		if err := l.submit(ctx, r); err != nil {
 			return nil, err
 		}
 	}
+	r.Broadcast, err = l.Broadcasts(ctx, l.opt.Broadcasts, l.opt.NewJob)
+	return r, err
+}
+
+// Broadcasts calls newJob so many times, one after the other, and measures how long
+// each new job takes to every connection. Nothing is submitted meanwhile.
+func (l *Load) Broadcasts(ctx context.Context, times int, newJob func()) (Latency, error) {
+	var h histogram
+	for range times {
+		if err := l.broadcast(ctx, newJob, &h); err != nil {
+			return Latency{}, err
+		}
+	}
+	return h.latency(), nil
+}
+
+// submit has all connections submit for a while and waits for the last answer.
+func (l *Load) submit(ctx context.Context, r *LoadResult) error {
+	began := time.Now()
+	l.end.Store(began.Add(l.opt.Duration).UnixNano())
+	l.busy.Add(len(l.conns))
+	for _, c := range l.conns {
+		if err := c.conn.Wake(nil); err != nil {
+			c.leave()
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.busy.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(l.opt.Duration + 30*time.Second):
+		return errors.New("submits are still without an answer thirty seconds after the last one")
+	}
+	r.Seconds = time.Since(began).Seconds()
 	var submit histogram
 	for _, c := range l.conns {
 		submit.merge(&c.latency)
@@ -215,159 +261,26 @@ func (l *Load) Run(ctx context.Context) (*LoadResult, error) {
 			r.Lost++
 		}
 	}
-	r.Submit, r.Broadcast = submit.latency(), broadcast.latency()
-	if r.Seconds > 0 {
-		r.PerSecond = float64(r.Accepted) / r.Seconds
-	}
-	return r, nil
+	r.Submit = submit.latency()
+	r.PerSecond = float64(r.Accepted) / r.Seconds
+	return nil
 }
 
-// submitAndRead keeps the pipeline full until the end, then empties it.
-func (c *loader) submitAndRead() {
-	c.fill(c.load.opt.Pipeline)
-	for c.flying > 0 && !c.lost {
-		text, err := c.s.r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			c.lost = true
-			return
-		}
-		if err != nil { // a long line: a job, whose rest follows
-			if err := c.long(text); err != nil {
-				c.lost = true
-				return
-			}
-			continue
-		}
-		answered := 0
-		if c.line(text) {
-			answered++
-		}
-		for c.s.r.Buffered() > 0 { // what has come together is answered together
-			peek, _ := c.s.r.Peek(c.s.r.Buffered())
-			end := bytes.IndexByte(peek, '\n')
-			if end < 0 {
-				break
-			}
-			if c.line(peek[:end+1]) {
-				answered++
-			}
-			_, _ = c.s.r.Discard(end + 1)
-		}
-		if time.Now().UnixNano() < c.end.Load() {
-			c.fill(answered)
-		}
+// broadcast measures one new job.
+func (l *Load) broadcast(ctx context.Context, newJob func(), h *histogram) error {
+	l.heard.Store(0)
+	l.issued.Store(time.Now().UnixNano())
+	newJob()
+	select {
+	case <-l.all:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Minute):
+		return fmt.Errorf("a new job has reached %d of %d connections within a minute", l.heard.Load(), len(l.conns))
 	}
-}
-
-// long reads a line that does not fit the buffer.
-func (c *loader) long(head []byte) error {
-	text := append([]byte(nil), head...)
-	rest, err := c.s.r.ReadBytes('\n')
-	if err == nil {
-		c.line(append(text, rest...))
-	}
-	return err
-}
-
-// line takes one line and reports whether it answers a submit.
-func (c *loader) line(text []byte) bool {
-	const id = `{"id":`
-	var n int
-	if !bytes.HasPrefix(text, []byte(id)) || bytes.HasPrefix(text[len(id):], []byte("null")) {
-		l := new(line)
-		if json.Unmarshal(text, l) == nil {
-			_ = c.s.seen.note(l, c.load.opt.Algorithm)
-		}
-		return false
-	}
-	end := bytes.IndexByte(text, ',')
-	if end < 0 {
-		return false
-	}
-	jsonInt(text[len(id):end], &n)
-	c.flying--
-	c.latency.add(time.Since(c.sent[n%len(c.sent)]))
-	if bytes.Contains(text, []byte(`"error":null`)) {
-		c.ok++
-		return true
-	}
-	l := new(line)
-	code := 0
-	if json.Unmarshal(text, l) == nil {
-		code, _ = l.errorOf()
-	}
-	if code < 20 || code > 25 {
-		code = 0
-	}
-	c.refused[code]++
-	return true
-}
-
-// fill sends n more submits in one write.
-func (c *loader) fill(n int) {
-	if n == 0 {
-		return
-	}
-	st := &c.s.seen
-	c.out = c.out[:0]
-	now := time.Now()
-	for range n {
-		c.nextID++
-		c.found.Nonce++
-		c.found.Time, c.found.Extranonce2Size = st.job.Time, uint8(st.extranonce2Size)
-		c.sent[c.nextID%len(c.sent)] = now
-		c.out = submitLine(c.out, c.nextID, c.worker, st, &c.found, false)
-	}
-	c.flying += n
-	if _, err := c.s.Write(c.out); err != nil {
-		c.lost = true
-	}
-}
-
-// broadcasts measures new jobs, one after the other.
-func (l *Load) broadcasts(ctx context.Context, h *histogram) error {
-	var reading sync.WaitGroup
+	l.issued.Store(0)
 	for _, c := range l.conns {
-		_ = c.s.SetReadDeadline(time.Time{})
-		reading.Go(func() {
-			for {
-				// Only the beginning of a line is looked at: reading it all would take
-				// longer than it took to arrive.
-				text, err := c.s.r.ReadSlice('\n')
-				at := time.Now().UnixNano()
-				isJob := bytes.Contains(text[:min(len(text), 64)], []byte("mining.notify"))
-				for errors.Is(err, bufio.ErrBufferFull) {
-					_, err = c.s.r.ReadSlice('\n')
-				}
-				if err != nil {
-					return
-				}
-				if isJob {
-					l.arrived <- time.Duration(at - l.issued.Load())
-				}
-			}
-		})
-	}
-	defer func() {
-		for _, c := range l.conns {
-			_ = c.s.SetReadDeadline(time.Now())
-		}
-		reading.Wait()
-	}()
-	for range l.opt.Broadcasts {
-		l.issued.Store(time.Now().UnixNano())
-		l.opt.NewJob()
-		late := time.After(time.Minute)
-		for range l.conns {
-			select {
-			case d := <-l.arrived:
-				h.add(d)
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-late:
-				return errors.New("a new job does not reach every connection within a minute")
-			}
-		}
+		h.add(c.took)
 	}
 	return nil
 }

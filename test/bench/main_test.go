@@ -1,4 +1,4 @@
-// Package bench measures the classic pool as a whole, beside a limit that is
+// Package bench measures the pool as a whole, beside a limit that is
 // measured in the same run: figures of another machine, or of this one on
 // another day, say nothing; the ratio does. `make bench` runs it.
 package bench
@@ -33,10 +33,12 @@ import (
 // The servers that are measured run in processes of their own: the test binary
 // again, with these variables set.
 const (
-	envServer = "PUREPOOL_BENCH_SERVER" // bare, durable or front
-	envDSN    = "PUREPOOL_BENCH_DSN"
-	envQueue  = "PUREPOOL_BENCH_QUEUE"
-	envPool   = "PUREPOOL_BENCH_POOL_ADDRESS"
+	envServer    = "PUREPOOL_BENCH_SERVER" // bare, durable, front, stratum or echo
+	envDSN       = "PUREPOOL_BENCH_DSN"
+	envQueue     = "PUREPOOL_BENCH_QUEUE"
+	envPool      = "PUREPOOL_BENCH_POOL_ADDRESS"
+	envAlgorithm = "PUREPOOL_BENCH_ALGORITHM"
+	envJudge     = "PUREPOOL_BENCH_JUDGE" // the backend's DSN, where shares are judged, too
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +52,10 @@ func TestMain(m *testing.M) {
 		serve = serveDurable
 	case "front":
 		serve = serveFront
+	case "stratum":
+		serve = serveStratum
+	case "echo":
+		serve = serveEcho
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -176,6 +182,8 @@ func serveFront(ctx context.Context) error {
 type server struct {
 	addr netip.AddrPort
 	cmd  *exec.Cmd
+	in   io.Writer
+	out  *bufio.Reader
 }
 
 func start(b *testing.B, kind string, env ...string) *server {
@@ -186,31 +194,58 @@ func start(b *testing.B, kind string, env ...string) *server {
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := s.cmd.StdoutPipe()
 	must(b, err)
-	must(b, s.cmd.Start())
-	b.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
+	s.out = bufio.NewReader(out)
+	s.in, err = s.cmd.StdinPipe()
 	must(b, err)
-	s.addr, err = netip.ParseAddrPort(strings.TrimSpace(line))
+	must(b, s.cmd.Start())
+	b.Cleanup(func() { s.stop() })
+	s.addr, err = netip.ParseAddrPort(s.said(b))
 	must(b, err)
 	return s
+}
+
+// stop ends the process; it may be called again.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+}
+
+// tell sends a command.
+func (s *server) tell(b *testing.B, command string) {
+	b.Helper()
+	_, err := io.WriteString(s.in, command+"\n")
+	must(b, err)
+}
+
+// said reads a line that the process has printed.
+func (s *server) said(b *testing.B) string {
+	b.Helper()
+	line, err := s.out.ReadString('\n')
+	must(b, err)
+	return strings.TrimSpace(line)
 }
 
 // memory is the most resident memory that the process has had, in bytes.
 func (s *server) memory(b *testing.B) int64 {
 	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	n, err := resident(s.cmd.Process.Pid, "VmHWM")
 	must(b, err)
+	return n
+}
+
+// resident reads one of a process's sizes of memory, in bytes.
+func resident(pid int, what string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
 	for line := range strings.Lines(string(status)) {
 		var kib int64
-		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
-			return kib << 10
+		if n, _ := fmt.Sscanf(line, what+": %d kB", &kib); n == 1 {
+			return kib << 10, nil
 		}
 	}
-	b.Fatal("no VmHWM")
-	return 0
+	return 0, fmt.Errorf("process %d has no %s", pid, what)
 }
 
 func must(tb testing.TB, err error) {
