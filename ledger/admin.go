@@ -39,7 +39,10 @@ func (s *BackendStore) FindMiners(ctx context.Context, q MinerQuery) ([]MinerRec
 		  AND ($2 = '' OR m.address = $2)
 		  AND ($3 OR m.guid = $4)
 		  AND (NOT $5 OR NOT m.enabled)
-		ORDER BY m.id LIMIT $6`, q.NetworkID, q.Address, q.GUID == uuid.Nil, q.GUID, q.Disabled, q.Limit)
+		  AND starts_with(m.address, $7)
+		  AND ($8 = '' OR EXISTS (SELECT FROM worker w WHERE w.miner_id = m.id AND w.name = $8))
+		  AND ($9 = 0 OR m.id = $9)
+		ORDER BY m.id LIMIT $6`, q.NetworkID, q.Address, q.GUID == uuid.Nil, q.GUID, q.Disabled, q.Limit, q.Prefix, q.Worker, q.ID)
 	if err != nil {
 		return nil, wrap(ctx, "find miners", err)
 	}

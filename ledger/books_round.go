@@ -336,6 +336,9 @@ func creditBlock(ctx context.Context, tx *sqlx.Tx, result *ShareOutResult) error
 		}
 		e.lines = append(e.lines, line{kind: "miner", miner: c.MinerID, amount: c.Amount})
 	}
+	if err := redirect(ctx, tx, e.lines); err != nil {
+		return err
+	}
 	e.note = fmt.Sprintf("Share for block %d", block.Height)
 	if result.Unclaimed > 0 {
 		e.note = fmt.Sprintf("Block %d had no shares: the pool keeps it", block.Height)

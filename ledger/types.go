@@ -160,6 +160,9 @@ type MinerRecord struct {
 type MinerQuery struct {
 	NetworkID int16
 	Address   string // the exact address
+	Prefix    string // the beginning of the address
+	Worker    string // has a worker of this name
+	ID        int64
 	GUID      uuid.UUID
 	Disabled  bool // only disabled ones
 	Limit     int  // 0 means 100
