@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"purepool/bbprpc"
+	"purepool/bbprpc/zmq"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool"
@@ -101,14 +102,38 @@ type backend struct {
 	maker     *jobs.Maker
 	submitter *jobs.Submitter
 	keeper    *jobs.Keeper
+	feed      *tip.Feed
 	registry  *prometheus.Registry
 	client    *bbprpc.Client
 	store     *ledger.BackendStore
 }
 
+// knowing says how a backend learns of new blocks.
+type knowing struct {
+	poll       time.Duration // 0: 200 ms
+	noLongPoll bool
+}
+
+// withoutLongPoll is a daemon that has no long polling.
+type withoutLongPoll struct{ *bbprpc.Client }
+
+func (d withoutLongPoll) BlockTemplate(ctx context.Context, rules []string) (bbprpc.BlockTemplate, error) {
+	t, err := d.Client.BlockTemplate(ctx, rules)
+	t.LongPollID = ""
+	return t, err
+}
+
 // openBackend puts a backend up that pays address.
 func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	h.t.Helper()
+	return h.openBackendThat(knowing{}, address, daemons...)
+}
+
+func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoind) *backend {
+	h.t.Helper()
+	if how.poll == 0 {
+		how.poll = 200 * time.Millisecond
+	}
 	t := h.t
 	b := &backend{running: h.running(), registry: prometheus.NewRegistry()}
 	var endpoints []bbprpc.Endpoint
@@ -129,8 +154,12 @@ func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	must(t, broker.Provision(t.Context(), network))
 	must(t, broker.ProvisionTemplate(t.Context(), network))
 
-	follower := tip.NewFollower(tip.Config{Network: network, Interval: 100 * time.Millisecond, Logger: h.log},
-		validate.NewTemplateRPC(b.client), tipStore{b.store, h.id})
+	b.feed = tip.NewFeed(network, h.log, b.registry)
+	follower := tip.NewFollower(tip.Config{
+		Network: network, Interval: min(how.poll, 100*time.Millisecond), Logger: h.log,
+		OnTip: func(_ context.Context, t tip.Tip) { b.feed.Confirm(t.Hash) },
+	}, validate.NewTemplateRPC(b.client), tipStore{b.store, h.id})
+	b.feed.Listen(follower.Notify)
 	b.run("tip", follower.Run)
 
 	b.keeper, err = jobs.NewKeeper(network, h.id, b.store, filepath.Join(h.dir, "jobs"), h.log)
@@ -138,19 +167,36 @@ func (h *house) openBackend(address string, daemons ...*litecoind) *backend {
 	b.run("keeper", b.keeper.Run)
 	var all []jobs.Daemon
 	for _, d := range b.client.Daemons() {
+		if how.noLongPoll {
+			all = append(all, withoutLongPoll{d})
+			continue
+		}
 		all = append(all, d)
 	}
 	b.maker, err = jobs.NewMaker(jobs.Config{
 		Plan: jobs.Plan{
 			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/", BindTargets: true,
 		},
-		Rules: []string{"mweb", "segwit"}, Poll: 200 * time.Millisecond, Tell: 500 * time.Millisecond,
-		Logger: h.log, Registerer: b.registry,
+		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Tell: 500 * time.Millisecond,
+		OnTip: b.feed.Tell, Logger: h.log, Registerer: b.registry,
 	}, all, b.keeper, broker, jobs.LeadOf(b.store, h.id))
 	must(t, err)
+	b.feed.Listen(b.maker.Notify)
 	b.run("maker", b.maker.Run)
+	for _, d := range daemons {
+		if d.publisher == nil {
+			continue
+		}
+		publisher := b.feed.Publisher(d.publisher.Address)
+		ear, err := zmq.New(zmq.Config{
+			Address: d.publisher.Address, OnBlock: func(h chain.Hash) { publisher.Tell(h.Display()) }, OnGap: publisher.Gap,
+			Logger: h.log, Registerer: b.registry,
+		})
+		must(t, err)
+		b.run("publisher", ear.Run)
+	}
 	b.submitter, err = jobs.NewSubmitter(jobs.SubmitConfig{
-		Network: network, NetworkID: h.id, Dir: h.dir, OnAccepted: b.maker.Notify, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
+		Network: network, NetworkID: h.id, Dir: h.dir, OnAccepted: func() { b.feed.Tell(tip.SourceOwn) }, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
 	}, b.keeper, b.client, b.store)
 	must(t, err)
 	b.ends = append(b.ends, func() { must(t, b.submitter.Close()) })

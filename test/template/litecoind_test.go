@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"purepool/bbprpc"
+	"purepool/bbprpc/zmq/zmqtest"
 )
 
 // litecoind is a real daemon on its regression test chain.
@@ -25,19 +26,36 @@ type litecoind struct {
 	output  bytes.Buffer
 	Client  *bbprpc.Client
 	address string // of its wallet
+	// publisher tells of its blocks over ZMQ; nil where nobody does.
+	publisher *zmqtest.Publisher
 }
 
 // newLitecoind starts a daemon that connects to some others.
 func newLitecoind(t *testing.T, peers ...*litecoind) *litecoind {
 	t.Helper()
+	return startLitecoind(t, nil, peers...)
+}
+
+// newPublishingLitecoind starts one that also publishes its blocks.
+func newPublishingLitecoind(t *testing.T, peers ...*litecoind) *litecoind {
+	t.Helper()
+	return startLitecoind(t, zmqtest.New(t, 0), peers...)
+}
+
+func startLitecoind(t *testing.T, publisher *zmqtest.Publisher, peers ...*litecoind) *litecoind {
+	t.Helper()
 	rpc, p2p := freePort(t), freePort(t)
 	d := &litecoind{
 		t: t, dir: t.TempDir(), rpc: fmt.Sprintf("http://127.0.0.1:%d", rpc), p2p: fmt.Sprintf("127.0.0.1:%d", p2p),
+		publisher: publisher,
 	}
 	d.args = []string{
 		"-regtest", "-datadir=" + d.dir, "-server", "-listen=1", "-bind=" + d.p2p, "-dnsseed=0", "-printtoconsole=0",
 		"-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", fmt.Sprintf("-rpcport=%d", rpc), "-fallbackfee=0.0001",
 		"-rpcthreads=8", "-keypool=10",
+	}
+	if publisher != nil {
+		d.args = append(d.args, "-blocknotify="+publisher.NotifyCommand())
 	}
 	for _, p := range peers {
 		d.args = append(d.args, "-addnode="+p.p2p)
@@ -62,6 +80,9 @@ func freePort(t *testing.T) int {
 
 func (d *litecoind) start() {
 	d.t.Helper()
+	if d.publisher != nil {
+		d.publisher.Start()
+	}
 	d.cmd = exec.Command("litecoind", d.args...)
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
 	// Should the test process be killed, the daemon must not go on without it.
@@ -77,6 +98,9 @@ func (d *litecoind) kill() {
 		_ = d.cmd.Process.Kill()
 		_ = d.cmd.Wait()
 		d.cmd = nil
+		if d.publisher != nil {
+			d.publisher.Kill() // it is a part of the daemon as far as the pool can tell
+		}
 	}
 }
 

@@ -65,9 +65,12 @@ func New(t testing.TB, heartbeat time.Duration) *Publisher {
 	return p
 }
 
-// Start starts it, again after Kill.
+// Start starts it where it does not run, as after Kill.
 func (p *Publisher) Start() {
 	p.t.Helper()
+	if p.cmd != nil {
+		return
+	}
 	program, err := compile()
 	must(p.t, err)
 	// Open for both, so that neither side ever waits for the other.
@@ -101,8 +104,8 @@ func (p *Publisher) Kill() {
 }
 
 // NotifyCommand is what a daemon's -blocknotify must run for its blocks to be
-// published.
-func (p *Publisher) NotifyCommand() string { return "echo %s > " + p.fifo }
+// published. It opens the pipe for both directions: that waits for nobody.
+func (p *Publisher) NotifyCommand() string { return "echo %s 1<> " + p.fifo }
 
 // Publish publishes blocks.
 func (p *Publisher) Publish(blocks ...chain.Hash) {
