@@ -30,7 +30,8 @@ type BooksTotals struct {
 	NetFee    int64 `json:"network_fee"`
 	Immature  int64 `json:"immature"` // rewards of blocks that are not shared out yet
 	Journal   int64 `json:"journal_entries"`
-	// ClosedShares counts the shares of all rounds that were ever closed.
+	// ClosedShares counts the shares of all rounds that were ever closed, as the
+	// roll-up has summed them.
 	ClosedShares int64 `json:"closed_shares"`
 }
 
@@ -67,6 +68,7 @@ var auditSQL = []struct{ name, query string }{
 		SELECT count(*) || ' are open' AS detail FROM round
 		WHERE network_id = $1 AND state = 'open' HAVING count(*) <> 1`},
 	{"every credited share counts in one round", ""}, // shareCheckSQL
+	{"late shares are made up for", ""},              // windowCheckSQL
 	// Each credit is one line, found by its primary key.
 	{"shared out blocks are credited once and in full", `
 		SELECT 'block ' || b.height || ' (' || b.state || ') of ' || b.reward || ' is credited ' || coalesce(sum(l.amount), 0) AS detail
@@ -96,14 +98,14 @@ var auditSQL = []struct{ name, query string }{
 		WHERE items <> booked_sum OR state = 'confirmed' AND NOT booked`},
 }
 
-// shareCheckSQL compares shares with what was counted, for every closed round of
-// which all shares are still there: those that are not paid, and those that
-// began after $2. A network's first round has no beginning; no share is older
+// shareCheckSQL compares shares with what was counted, for every round of which
+// all shares are still there: those that are not paid (the open one as far as it
+// is counted), and those that began after $2. A network's first round has no beginning; no share is older
 // than its first miner.
 const shareCheckSQL = `
 WITH kept AS (
-    SELECT id, from_at, until_at FROM round
-    WHERE network_id = $1 AND state <> 'open' AND (state = 'closed' AND NOT reopened
+    SELECT id, from_at, coalesce(until_at, counted_until) AS until_at FROM round
+    WHERE network_id = $1 AND (state <> 'settled' AND NOT reopened
         OR greatest(from_at, (SELECT min(created_at) FROM miner WHERE network_id = $1)) >= $2)
 ), counted AS (
     SELECT w.from_round_id AS id, w.miner_id, sum(w.shares) AS shares, sum(w.weight) AS weight
@@ -116,6 +118,26 @@ SELECT 'round ' || coalesce(c.id, t.id) || ', miner ' || coalesce(c.miner_id, t.
        || ' shares of weight ' || coalesce(t.weight, 0) || ', counted are ' || coalesce(c.shares, 0) || ' of ' || coalesce(c.weight, 0) AS detail
 FROM counted c FULL JOIN there t ON t.id = c.id AND t.miner_id = c.miner_id
 WHERE coalesce(c.weight, 0) <> coalesce(t.weight, 0) OR coalesce(c.shares, 0) <> coalesce(t.shares, 0)`
+
+// windowCheckSQL looks for shares that came into a window after it was paid and
+// that no later block makes up for, in all windows whose shares are still there.
+const windowCheckSQL = `
+SELECT 'the window of round ' || r.id || ' had ' || r.window_shares || ' shares and has ' || there.shares
+       || ', made up for are ' || late.shares || ' of weight ' || late.weight AS detail
+FROM round r
+CROSS JOIN LATERAL (SELECT count(*) AS shares FROM share s
+    WHERE s.network_id = $1 AND s.received_at > r.window_from AND s.received_at < r.until_at) AS there
+CROSS JOIN LATERAL (SELECT coalesce(sum(shares), 0) AS shares, coalesce(sum(weight), 0) AS weight FROM late_window
+    WHERE from_round_id = r.id) AS late
+WHERE r.network_id = $1 AND r.window_from IS NOT NULL
+  AND greatest(r.window_from, (SELECT min(created_at) FROM miner WHERE network_id = $1)) >= $2
+  AND r.window_shares + late.shares <> there.shares`
+
+// shareChecks are the checks that read shares.
+var shareChecks = map[string]string{
+	"every credited share counts in one round": shareCheckSQL,
+	"late shares are made up for":              windowCheckSQL,
+}
 
 // AuditOptions says how much an audit looks at.
 type AuditOptions struct {
@@ -149,7 +171,7 @@ func (b *Books) Audit(ctx context.Context, networkID int16, opts AuditOptions) (
 			if opts.SkipShares {
 				continue
 			}
-			query, args = shareCheckSQL, append(args, since)
+			query, args = shareChecks[check.name], append(args, since)
 		}
 		c := BooksCheck{Name: check.name}
 		var detail sql.NullString
@@ -183,5 +205,6 @@ SELECT coalesce(sum(b.amount) FILTER (WHERE a.kind = 'miner' AND b.amount > 0), 
        coalesce(sum(b.amount) FILTER (WHERE a.kind = 'network_fee'), 0)::bigint,
        (SELECT coalesce(sum(reward), 0) FROM block WHERE network_id = $1 AND state = 'immature' AND main)::bigint,
        (SELECT count(*) FROM journal WHERE network_id = $1),
-       (SELECT coalesce(sum(w.shares), 0) FROM round_weight w JOIN round r ON r.id = w.from_round_id WHERE r.network_id = $1)::bigint
+       (SELECT coalesce(sum(coalesce(t.shares, (SELECT sum(w.shares) FROM round_weight w WHERE w.round_id = r.id))), 0)
+        FROM round r LEFT JOIN round_total t ON t.round_id = r.id WHERE r.network_id = $1 AND r.state <> 'open')::bigint
 FROM account a JOIN balance b ON b.account_id = a.id WHERE a.network_id = $1`

@@ -254,8 +254,14 @@ func orphan(ctx context.Context, tx *sqlx.Tx, block *Block) error {
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE round SET state = 'closed', paid_by = NULL, settled_at = NULL, reopened = true
-		WHERE paid_by = $1`, block.ID)
+	// A window that is not paid any more is missed by nobody.
+	_, err = tx.ExecContext(ctx, `DELETE FROM late_window w USING round f, round n WHERE f.id = w.from_round_id AND f.paid_by = $1
+		AND n.id = w.round_id AND (n.state <> 'settled' OR n.paid_by = $1)`, block.ID)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE round SET state = 'closed', paid_by = NULL, settled_at = NULL, reopened = true,
+		by_window = false, window_from = NULL, window_shares = NULL WHERE paid_by = $1`, block.ID)
 	return err
 }
 

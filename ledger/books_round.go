@@ -44,18 +44,19 @@ func lockBlock(ctx context.Context, tx *sqlx.Tx, blockID int64) (Block, error) {
 
 // round is a stretch of arrivals [from, until); until is zero while it is open.
 type round struct {
-	ID    int64
-	From  time.Time    `db:"from_at"`
-	Until sql.NullTime `db:"until_at"`
+	ID      int64
+	From    time.Time    `db:"from_at"`
+	Until   sql.NullTime `db:"until_at"`
+	Counted sql.NullTime `db:"counted_until"` // of the open round: shares before it are counted
 }
 
 // CloseRound ends the round of a block at a border: shares that arrived before
 // it are the block's, those at it or after it are the next one's. The border is
 // moved up where it lies within what has been paid already, so that a round is
 // never empty of time. Where it lies within the round of another block that has
-// not been paid, that one is divided. What miners have done in the round is
-// counted, once; later verdicts add to it. While they are counted (a third of a
-// second for a million shares) verdicts of the network wait.
+// not been paid, that one is divided. What miners have done in the round has been
+// counted along ([Books.CountShares]) but for the last minutes; these are counted
+// now, and later verdicts add to it. Verdicts of the network wait meanwhile.
 //
 // A block that has a round, or that is not on the best chain, is left alone.
 func (b *Books) CloseRound(ctx context.Context, blockID int64, border time.Time, scheme string) (closed bool, err error) {
@@ -95,7 +96,7 @@ func (b *Books) CloseRound(ctx context.Context, blockID int64, border time.Time,
 func roundAt(ctx context.Context, tx *sqlx.Tx, networkID int16, border time.Time) (round, time.Time, error) {
 	var rounds []round
 	// A round that was paid once has its shares counted for good.
-	err := tx.SelectContext(ctx, &rounds, `SELECT id, from_at, until_at FROM round
+	err := tx.SelectContext(ctx, &rounds, `SELECT id, from_at, until_at, counted_until FROM round
 		WHERE network_id = $1 AND state <> 'settled' AND NOT reopened AND (until_at IS NULL OR until_at > $2)
 		ORDER BY from_at`, networkID, border)
 	if err != nil {
@@ -115,6 +116,9 @@ func roundAt(ctx context.Context, tx *sqlx.Tx, networkID int16, border time.Time
 
 // divideRound cuts a round in two and gives the first part to a block.
 func divideRound(ctx context.Context, tx *sqlx.Tx, networkID int16, r round, border time.Time, blockID int64, scheme string) error {
+	if !r.Until.Valid {
+		return endOpenRound(ctx, tx, networkID, r, border, blockID, scheme)
+	}
 	if _, err := tx.ExecContext(ctx, `UPDATE round SET from_at = $2 WHERE id = $1`, r.ID, border); err != nil {
 		return err
 	}
@@ -130,23 +134,17 @@ func divideRound(ctx context.Context, tx *sqlx.Tx, networkID int16, r round, bor
 	if err != nil {
 		return err
 	}
-	if err := countRound(ctx, tx, networkID, first, r.From, border); err != nil || !r.Until.Valid {
+	if _, err = tx.ExecContext(ctx, `UPDATE late_window SET round_id = $2 WHERE round_id = $1`, r.ID, first); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `DELETE FROM round_weight WHERE round_id = $1 AND from_round_id = $1`, r.ID)
 	if err != nil {
 		return err
 	}
+	if err := countRound(ctx, tx, networkID, first, r.From, border); err != nil {
+		return err
+	}
 	return countRound(ctx, tx, networkID, r.ID, border, r.Until.Time)
-}
-
-// countRound uses share_received_at.
-func countRound(ctx context.Context, tx *sqlx.Tx, networkID int16, id int64, from, until time.Time) error {
-	_, err := tx.ExecContext(ctx, `
-		INSERT INTO round_weight (round_id, from_round_id, miner_id, shares, weight)
-		SELECT CAST($1 AS bigint), CAST($1 AS bigint), miner_id, count(*), sum(weight) FROM share
-		WHERE network_id = $2 AND received_at >= $3 AND received_at < $4 GROUP BY miner_id`, id, networkID, from, until)
-	return err
 }
 
 // MinerWeight is what a miner has done for a block.
@@ -188,6 +186,8 @@ type ShareOutResult struct {
 	Rounds  []int64 // that were paid: the block's own, and those of orphaned blocks before it
 	Weights []MinerWeight
 	Division
+
+	window *paidWindow // nil where the rounds' own shares were weighed
 }
 
 // ShareOut credits a block's reward to those who worked for it and marks its
@@ -259,67 +259,11 @@ func prepareShareOut(ctx context.Context, tx *sqlx.Tx, window *big.Int, result *
 		}
 		result.Rounds = append(result.Rounds, r.ID)
 	}
-	if window != nil {
-		result.Weights, err = windowWeights(ctx, tx, block, window)
+	if window == nil {
+		result.Weights, err = selectWeights(ctx, tx, roundWeightsSQL, int64Array(result.Rounds))
 		return err
 	}
-	result.Weights, err = selectWeights(ctx, tx, `SELECT miner_id, sum(shares)::bigint, sum(weight)::text FROM round_weight
-		WHERE round_id = ANY (CAST($1 AS bigint[])) GROUP BY miner_id ORDER BY miner_id`, int64Array(result.Rounds))
-	return err
-}
-
-func selectWeights(ctx context.Context, tx *sqlx.Tx, query string, args ...any) ([]MinerWeight, error) {
-	rows, err := tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []MinerWeight
-	for rows.Next() {
-		var w MinerWeight
-		var hashes string
-		if err := rows.Scan(&w.MinerID, &w.Shares, &hashes); err != nil {
-			return nil, err
-		}
-		if w.Hashes, err = wholeNumber(hashes); err != nil {
-			return nil, err
-		}
-		list = append(list, w)
-	}
-	return list, rows.Err()
-}
-
-// windowSQL weighs the last shares before the end of a round. Where to begin to
-// read is known from the roll-up of the whole network, whose sum without the
-// last minute reaches the window.
-const windowSQL = `
-SELECT miner_id, count(*), sum(least(weight, CAST($3 AS numeric) - before))::text FROM (
-    SELECT miner_id, weight, sum(weight) OVER (ORDER BY received_at DESC, id DESC ROWS UNBOUNDED PRECEDING) - weight AS before
-    FROM share WHERE network_id = $1 AND received_at < $2 AND ($4 OR received_at >= coalesce((
-        SELECT minute FROM (
-            SELECT minute, sum(weight) OVER (ORDER BY minute DESC) AS reached FROM network_minute
-            WHERE network_id = $1 AND minute < date_trunc('minute', CAST($2 AS timestamptz), 'UTC')) AS m
-        WHERE reached >= CAST($3 AS numeric) ORDER BY minute DESC LIMIT 1), '-infinity'))) AS s
-WHERE before < CAST($3 AS numeric) GROUP BY miner_id ORDER BY miner_id`
-
-func windowWeights(ctx context.Context, tx *sqlx.Tx, block *Block, window *big.Int) ([]MinerWeight, error) {
-	var until time.Time
-	if err := tx.GetContext(ctx, &until, `SELECT until_at FROM round WHERE id = $1`, block.RoundID); err != nil {
-		return nil, err
-	}
-	list, err := selectWeights(ctx, tx, windowSQL, block.NetworkID, until, window.String(), false)
-	if err != nil {
-		return nil, err
-	}
-	sum := new(big.Int)
-	for _, w := range list {
-		sum.Add(sum, w.Hashes)
-	}
-	if sum.Cmp(window) == 0 {
-		return list, nil
-	}
-	// Fewer shares than the window, or a roll-up that counts some elsewhere.
-	return selectWeights(ctx, tx, windowSQL, block.NetworkID, until, window.String(), true)
+	return result.weighWindow(ctx, tx, window)
 }
 
 // creditBlock writes the entry and marks block and rounds.
@@ -353,9 +297,12 @@ func creditBlock(ctx context.Context, tx *sqlx.Tx, result *ShareOutResult) error
 	if _, err := post(ctx, tx, e); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE round SET state = 'settled', paid_by = $2, settled_at = now()
-		WHERE id = ANY (CAST($1 AS bigint[]))`, int64Array(result.Rounds), block.ID)
+	_, err = tx.ExecContext(ctx, `UPDATE round SET state = 'settled', paid_by = $2, settled_at = now(), by_window = $3
+		WHERE id = ANY (CAST($1 AS bigint[]))`, int64Array(result.Rounds), block.ID, result.window != nil)
 	if err != nil {
+		return err
+	}
+	if err := result.window.keep(ctx, tx, block); err != nil {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE block SET state = 'mature', state_at = now() WHERE id = $1`, block.ID)
@@ -369,7 +316,7 @@ type RoundRecord struct {
 	Until   time.Time // zero while open
 	State   string
 	Height  int32 // of its block; 0 while open
-	Shares  int64 // counted; 0 while open
+	Shares  int64 // counted; of the open one, so far
 	Carried int64 // of them, those that came too late for the round in which they arrived
 }
 

@@ -81,6 +81,7 @@ func TestUnbalancedEntryIsRefused(t *testing.T) {
 		"zero":                 {"(1, 0), (3, 0)"},
 		"beyond 64 bits":       {"(1, -9223372036854775807), (2, 9223372036854775807)", "(3, -9223372036854775807), (4, 9223372036854775807)"},
 		"two networks":         {"(4, -5), (3, 5)"},
+		"unknown account":      {"(99, -5), (3, 5)"},
 	} {
 		if err := post(back, name, lines...); !ledger.Refused(err) {
 			t.Errorf("%s: %v", name, err)

@@ -86,6 +86,7 @@ var allowed = map[string]map[string][]string{
 		"job_block":        {"SELECT", "INSERT", "DELETE"},
 		"block_submission": {"SELECT", "INSERT", "UPDATE"},
 		"round_weight":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+		"late_window":      {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"miner_rating":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"payout":           {"SELECT", "INSERT", "UPDATE"},
 		"payment_guard":    {"SELECT", "INSERT", "UPDATE"},

@@ -235,7 +235,8 @@ func (s *Settlement) Jobs(keep *ledger.Retention) []schedule.Job {
 		job(JobRollUp, s.schedule.RollUp, func(ctx context.Context) error {
 			done, err := s.store.RollUp(ctx, s.NetworkID, time.Now())
 			s.note(func(r *Report) { r.RolledUp = done })
-			return err
+			_, countErr := s.Settler.CountShares(ctx)
+			return errors.Join(err, countErr)
 		}),
 		job(JobRate, s.schedule.Rate, func(ctx context.Context) error {
 			return settle.Rate(ctx, s.store.Books(), s.NetworkID, time.Now())

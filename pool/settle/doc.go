@@ -36,9 +36,23 @@
 // sees to it, in the transaction of the verdict (count_late_shares), so a share
 // cannot be forgotten, and none can be counted twice.
 //
+// The open round is counted along: every half minute the shares that have
+// arrived since are added to what its miners have done, and a verdict on a share
+// that arrived before that moment adds itself (the same trigger). When the round
+// ends, only what lies between that moment and the border is still to be counted,
+// or moved to the next round: as a rule nothing, since counting stops at the
+// border of a block that has come. How far was counted never changes a satoshi.
+//
 // Under pplns the shares that are weighed are the last ones before the border,
 // read when the block is shared out; rounds then only say which shares are paid
-// for and may be dropped. Under solo they say the same, and the finder gets all.
+// for and may be dropped. A late verdict has then missed the window of every
+// block that was paid meanwhile and that its share would have had a part in. The
+// next block makes up for it: the share is weighed once more for each window that
+// it has missed, beyond the window and displacing nobody (late_window). It is
+// worth as many blocks as if it had been judged at once, at the rate of the
+// block that makes up for it; only the part of the oldest share, which it would
+// have pushed out, is not taken back. Under solo shares are not weighed, the
+// finder gets all, and a late verdict misses nothing.
 //
 // # Orphans
 //

@@ -78,6 +78,10 @@ func (h *history) step() {
 		{6, "reorganisation", h.reorganise},
 		{10, "look", func() { h.look() }},
 		{10, "settle", func() { h.settle() }},
+		{8, "count along", func() {
+			_, err := h.books.CountShares(h.t.Context(), h.net, h.now, time.Duration(h.rng.IntN(8)-2)*time.Second)
+			h.must(err)
+		}},
 		{10, "pay", func() { h.tryPay() }},
 		{4, "wallet changes its mood", h.mood},
 		{2, "coins are spent elsewhere", h.conflict},

@@ -21,6 +21,7 @@ type RoundBooks interface {
 	ImmatureBlocks(ctx context.Context, networkID int16) ([]ledger.Block, error)
 	PoolBlocks(ctx context.Context, networkID int16, limit int) ([]ledger.Block, error)
 	LocateFinder(ctx context.Context, blockID int64, proof *[32]byte) (ledger.Block, error)
+	CountShares(ctx context.Context, networkID int16, now time.Time, lag time.Duration) (time.Time, error)
 	CloseRound(ctx context.Context, blockID int64, border time.Time, scheme string) (bool, error)
 	ShareOut(ctx context.Context, req ledger.ShareOutRequest) (ledger.ShareOutResult, error)
 }
@@ -50,6 +51,10 @@ type SettlerOptions struct {
 	Confirmations int64
 	MaturityAge   time.Duration
 
+	// CountLag is how long shares are left alone before they are counted for the
+	// open round; 2 min. Negative: none.
+	CountLag time.Duration
+
 	Proof Proof // finds the share that was a block; nil: only submissions tell
 
 	Logger     *slog.Logger
@@ -64,7 +69,8 @@ func (o SettlerOptions) withDefaults() SettlerOptions {
 	setDefault(&o.CloseDepth, 3)
 	setDefault(&o.Grace, 10*time.Minute)
 	setDefault(&o.Confirmations, 101)
-	o.Grace = max(o.Grace, 0)
+	setDefault(&o.CountLag, 2*time.Minute)
+	o.Grace, o.CountLag = max(o.Grace, 0), max(o.CountLag, 0)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -93,6 +99,15 @@ func NewSettler(opts SettlerOptions, source Source, books RoundBooks) (*Settler,
 		return nil, err
 	}
 	return &Settler{opts: opts, source: source, books: books, metrics: newSettlerMetrics(opts.Registerer, opts.Network)}, nil
+}
+
+// CountShares counts the open round along, and returns how far that went: the
+// more often it is called, the less there is to be counted when a round ends.
+func (s *Settler) CountShares(ctx context.Context) (until time.Time, err error) {
+	s.opts.Fail.Hit("count.before")
+	until, err = s.books.CountShares(ctx, s.opts.NetworkID, s.opts.Now(), s.opts.CountLag)
+	s.opts.Fail.Hit("count.after")
+	return until, err
 }
 
 // CloseRounds ends the rounds of blocks that are some confirmations deep. It is
