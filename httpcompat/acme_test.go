@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
@@ -109,6 +110,11 @@ func TestCertificateComesFromAnACMEServer(t *testing.T) {
 	}
 	if got := hosts(&tls.Config{ServerName: "stranger.example.org"}); got != nil {
 		t.Errorf("certificate for a name that is not ours: %v", got)
+	}
+	for _, host := range source.ACME.Hosts {
+		if until := s.metric(t, "purepool_certificate_not_after_timestamp_seconds", "host", host); until < float64(time.Now().Unix()) {
+			t.Errorf("certificate of %s is good until %v", host, until)
+		}
 	}
 	answer, _, err := s.askTLS(t, &tls.Config{InsecureSkipVerify: true, ServerName: "pool.example.org"})
 	if err != nil || !strings.HasSuffix(answer, grantBody) {

@@ -11,6 +11,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // sizeInline says that a head lies in the connection's own array.
@@ -31,8 +33,10 @@ type conn struct {
 	secure  *tls.Config
 	visitor *visitor // nil where trusted
 
-	asked   atomic.Bool // something has been read
-	aborted atomic.Bool // the server stopped it
+	asked     atomic.Bool // something has been read
+	gauges    portGauges
+	answering bool        // what it is counted as
+	aborted   atomic.Bool // the server stopped it
 
 	head     head
 	buf      []byte         // what has been read of the head
@@ -53,6 +57,7 @@ func (c *conn) begin(nc net.Conn, peer netip.Addr, trusted bool, v *visitor, sec
 		c.nc = tls.Server(nc, secure)
 	}
 	c.asked.Store(false)
+	c.answering = false
 	c.aborted.Store(false)
 	c.head.reset(c.server.limits.MaxHeaderLines, c.server.limits.MaxValue)
 	c.buf, c.size, c.received, c.unread = c.inline[:0], sizeInline, 0, unreadUnknown
@@ -63,6 +68,14 @@ func (c *conn) begin(nc net.Conn, peer netip.Addr, trusted bool, v *visitor, sec
 func (c *conn) abort() {
 	c.aborted.Store(true)
 	c.raw.Close()
+}
+
+// counted is the gauge that counts the connection now.
+func (c *conn) counted() prometheus.Gauge {
+	if c.answering {
+		return c.gauges.answering
+	}
+	return c.gauges.reading
 }
 
 // serve is the life of a connection.
@@ -96,6 +109,9 @@ func (c *conn) run(ctx context.Context) closeReason {
 		return reason
 	}
 	received := time.Now()
+	c.counted().Dec()
+	c.answering = true
+	c.counted().Inc()
 	res := c.answer(ctx, refused, received)
 	c.releaseMemory() // the client may take its time from here on
 	n := 0

@@ -254,7 +254,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 		conns[i] = s.dial(t)
 		io.WriteString(conns[i], workRequest[:50])
 	}
-	eventually(t, "all are open", func() bool { return s.metric(t, "purepool_http_connections_open") == clients })
+	eventually(t, "all are open", func() bool { return s.metric(t, "purepool_http_connections") == clients })
 	var all sync.WaitGroup
 	for _, c := range conns {
 		all.Go(func() {
@@ -266,7 +266,7 @@ func TestManyConnectionsAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	eventually(t, "all are closed", func() bool {
-		return s.metric(t, "purepool_http_connections_open") == 0 && s.closed(t, "answered") == clients
+		return s.metric(t, "purepool_http_connections") == 0 && s.closed(t, "answered") == clients
 	})
 }
 
@@ -275,7 +275,7 @@ func TestConnectionsAreBoundedInAll(t *testing.T) {
 	for range 3 {
 		s.dial(t)
 	}
-	eventually(t, "three are open", func() bool { return s.metric(t, "purepool_http_connections_open") == 3 })
+	eventually(t, "three are open", func() bool { return s.metric(t, "purepool_http_connections") == 3 })
 	s.wantClosedAtOnce(t)
 	eventually(t, "one was turned away", func() bool { return s.closed(t, "too_many_connections") == 1 })
 }
@@ -284,11 +284,11 @@ func TestConnectionsAreBoundedPerAddress(t *testing.T) {
 	s := start(t, httpcompat.Config{Limits: httpcompat.Limits{MaxConnectionsPerIP: 2}}, instantDesk())
 	held := s.dial(t)
 	s.dial(t)
-	eventually(t, "two are open", func() bool { return s.metric(t, "purepool_http_connections_open") == 2 })
+	eventually(t, "two are open", func() bool { return s.metric(t, "purepool_http_connections") == 2 })
 	s.wantClosedAtOnce(t)
 	eventually(t, "one was turned away", func() bool { return s.closed(t, "too_many_connections_of_ip") == 1 })
 	held.Close()
-	eventually(t, "one is open", func() bool { return s.metric(t, "purepool_http_connections_open") == 1 })
+	eventually(t, "one is open", func() bool { return s.metric(t, "purepool_http_connections") == 1 })
 	if _, body := s.ask(t, workRequest); body != grantBody {
 		t.Error(body)
 	}

@@ -1,6 +1,8 @@
 package httpcompat
 
 import (
+	"fmt"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -62,9 +64,23 @@ type metrics struct {
 	acceptErrors prometheus.Counter
 	received     prometheus.Counter
 	sent         prometheus.Counter
+	connections  *prometheus.GaugeVec
 }
 
-func newMetrics(reg prometheus.Registerer, open, reserved, budget func() float64) *metrics {
+// portGauges count the connections of one listener, by what they do.
+type portGauges struct{ reading, answering prometheus.Gauge }
+
+// port returns the gauges of the listener with this number; its name is of the
+// configuration's making, not an address.
+func (m *metrics) port(number int, secure bool) portGauges {
+	name := fmt.Sprintf("http-%d", number)
+	if secure {
+		name = fmt.Sprintf("https-%d", number)
+	}
+	return portGauges{m.connections.WithLabelValues(name, "reading"), m.connections.WithLabelValues(name, "answering")}
+}
+
+func newMetrics(reg prometheus.Registerer, reserved, budget func() float64) *metrics {
 	const ns = "purepool_http_"
 	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -94,8 +110,14 @@ func newMetrics(reg prometheus.Registerer, open, reserved, budget func() float64
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: ns + name, Help: help}, f)
 	}
-	reg.MustRegister(m.requests, m.seconds, m.acceptErrors, m.received, m.sent, closed,
-		gauge("connections_open", "Connections open now.", open),
+	m.connections = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: ns + "connections", Help: "Connections open now, by listener and by state: reading the request, answering it.",
+	}, []string{"port", "state"})
+	for _, action := range []string{actionWork, actionSolution, actionNone} {
+		m.requests.WithLabelValues(action, string(outcomeOK))
+		m.seconds.WithLabelValues(action)
+	}
+	reg.MustRegister(m.connections, m.requests, m.seconds, m.acceptErrors, m.received, m.sent, closed,
 		gauge("memory_reserved_bytes", "Memory of large requests under way.", reserved),
 		gauge("memory_budget_bytes", "Memory that large requests may have together.", budget))
 	return m

@@ -46,6 +46,7 @@ type Server struct {
 }
 
 type boundListener struct {
+	gauges portGauges
 	net.Listener
 	secure  bool
 	proxied bool
@@ -77,8 +78,8 @@ func New(cfg Config, desk Desk, log *slog.Logger, reg prometheus.Registerer) (*S
 		}
 		s.tls = s.certificates.config()
 	}
+	reg.MustRegister(newExpiries(s.certificates))
 	s.metrics = newMetrics(reg,
-		func() float64 { return float64(s.open.Load()) },
 		func() float64 { return float64(s.memory.reserved.Load()) },
 		func() float64 { return float64(s.limits.Memory) })
 	return s, nil
@@ -98,7 +99,7 @@ func (s *Server) Listen(ctx context.Context) error {
 	// The connection lasts for one request with deadlines of its own: keep-alive
 	// probes would only cost four system calls each.
 	lc := net.ListenConfig{KeepAlive: -1}
-	for _, l := range s.cfg.Listen {
+	for i, l := range s.cfg.Listen {
 		ln, err := lc.Listen(ctx, "tcp", l.Address)
 		if err != nil {
 			for _, bound := range s.listeners {
@@ -107,7 +108,7 @@ func (s *Server) Listen(ctx context.Context) error {
 			s.listeners = nil
 			return fmt.Errorf("http front: %w", err)
 		}
-		s.listeners = append(s.listeners, boundListener{ln, l.TLS, l.Proxied})
+		s.listeners = append(s.listeners, boundListener{s.metrics.port(i, l.TLS), ln, l.TLS, l.Proxied})
 	}
 	return nil
 }
@@ -261,6 +262,8 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, l boundListener) {
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.open.Add(1)
+	c.gauges = l.gauges
+	c.gauges.reading.Inc()
 	s.running.Add(1)
 	go c.serve(ctx)
 }
@@ -281,6 +284,7 @@ func (s *Server) forget(c *conn) {
 	if c.visitor != nil {
 		s.guard.leave(c.visitor)
 	}
+	c.counted().Dec()
 	c.nc, c.raw, c.visitor = nil, nil, nil
 	s.states.Put(c)
 	s.open.Add(-1)

@@ -65,6 +65,8 @@ type certificates interface {
 	// run keeps them fresh until ctx ends.
 	run(ctx context.Context)
 	reload() error
+	// notAfter is until when they are good, by host.
+	notAfter() map[string]time.Time
 }
 
 // newCertificates waits at most patience for a certificate within a handshake.
@@ -166,6 +168,7 @@ type acmeCertificates struct {
 	// go on behind their backs.
 	patience time.Duration
 	lookups  chan struct{}
+	until    sync.Map // host to time.Time: until when its certificate is good
 }
 
 const maxLookups = 64
@@ -230,6 +233,9 @@ func (a *acmeCertificates) get(ctx context.Context, hello *tls.ClientHelloInfo) 
 	go func() {
 		defer func() { <-a.lookups }()
 		cert, err := a.manager.GetCertificate(hello)
+		if err == nil && cert.Leaf != nil {
+			a.until.Store(hello.ServerName, cert.Leaf.NotAfter)
+		}
 		result <- found{cert, err}
 	}()
 	select {

@@ -113,7 +113,7 @@ func TestHandshakesAreBoundedInTimeAndNumber(t *testing.T) {
 	s := startTLS(t, newCertificate(t, "one").files(t), httpcompat.Limits{HandshakeTimeout: time.Second, MaxHandshakes: 2})
 	s.dial(t)
 	s.dial(t)
-	eventually(t, "two are open", func() bool { return s.metric(t, "purepool_http_connections_open") == 2 })
+	eventually(t, "two are open", func() bool { return s.metric(t, "purepool_http_connections") == 2 })
 	s.dial(t)
 	eventually(t, "the third is closed", func() bool { return s.closed(t, "too_many_handshakes") == 1 })
 	eventually(t, "then the others", func() bool { return s.closed(t, "handshake_slow") == 2 })
@@ -126,6 +126,10 @@ func TestCertificateIsReloadedWithoutARestart(t *testing.T) {
 	one, two := newCertificate(t, "one"), newCertificate(t, "two")
 	files := one.files(t)
 	s := startTLS(t, files, httpcompat.Limits{RatePerIP: 1e6})
+	until := func() float64 { return s.metric(t, "purepool_certificate_not_after_timestamp_seconds", "host", "file") }
+	if until() < float64(time.Now().Unix()) {
+		t.Error("nobody knows until when the certificate is good")
+	}
 	served := func() string {
 		_, name, err := s.askTLS(t, &tls.Config{InsecureSkipVerify: true})
 		if err != nil {

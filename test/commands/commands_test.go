@@ -235,7 +235,7 @@ func TestSecondSignalKillsARoleThatStillDrains(t *testing.T) {
 	}
 	h.Eventually("the request is being read", 10*time.Second, func() bool {
 		_, body := get(t, "http://"+h.Health+"/metrics")
-		return strings.Contains(body, "purepool_http_connections_open 1")
+		return strings.Contains(body, `purepool_http_connections{port="http-0",state="reading"} 1`)
 	})
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
