@@ -51,6 +51,7 @@ func newMemo[V any](name string, size int, fresh, timeout time.Duration, now fun
 	if err != nil {
 		panic(err) // a size below 1 is a mistake in this package
 	}
+	m.prepare(name)
 	return &memo[V]{fresh: fresh, timeout: timeout, now: now, metrics: m, name: name, cells: cells}
 }
 

@@ -49,8 +49,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "purepool_web_live_skipped_total", Help: "Live numbers that a slow listener did not get because newer ones came.",
 		}),
 	}
+	for _, reason := range []string{"rate", "listeners"} {
+		m.turned.WithLabelValues(reason)
+	}
 	reg.MustRegister(m.requests, m.seconds, m.cache, m.reads, m.failures, m.listeners, m.turned, m.dropped)
 	return m
+}
+
+// prepare makes the series of a cache, so that their rates begin at 0.
+func (m *metrics) prepare(cache string) {
+	m.cache.WithLabelValues(cache, "hit")
+	m.cache.WithLabelValues(cache, "miss")
+	m.reads.WithLabelValues(cache)
+	m.failures.WithLabelValues(cache)
 }
 
 // load notes one reading from the database.

@@ -127,21 +127,17 @@ func (a *Auditor) compare(ctx context.Context, t *ledger.BooksTotals) WalletAudi
 }
 
 type auditMetrics struct {
-	faults, clean, at             prometheus.Gauge
-	owed, missing, fee, unclaimed prometheus.Gauge
+	faults, clean, at, missing prometheus.Gauge
 }
 
 func newAuditMetrics(r prometheus.Registerer, network string) *auditMetrics {
 	m := &auditMetrics{
-		faults:    gauge(network, "purepool_audit_faults", "Faults that the last audit found in the books."),
-		clean:     gauge(network, "purepool_audit_clean", "1 where the last audit found nothing wrong."),
-		at:        gauge(network, "purepool_audit_timestamp_seconds", "When the last audit was made."),
-		owed:      gauge(network, "purepool_owed_satoshis", "What the pool owes to miners."),
-		missing:   gauge(network, "purepool_wallet_missing_satoshis", "What the wallet lacks, of what can be spent now, to pay all that is owed."),
-		fee:       gauge(network, "purepool_fee_satoshis", "The pool's fees, less the network fees that it pays."),
-		unclaimed: gauge(network, "purepool_unclaimed_satoshis", "Rewards of blocks for which nobody had worked."),
+		faults:  gauge(network, "purepool_audit_faults", "Faults that the last audit found in the books."),
+		clean:   gauge(network, "purepool_audit_clean", "1 where the last audit found nothing wrong."),
+		at:      gauge(network, "purepool_audit_timestamp_seconds", "When the last audit was made."),
+		missing: gauge(network, "purepool_audit_missing_satoshis", "What the wallet lacks, of what can be spent now, to pay all that is owed."),
 	}
-	register(r, m.faults, m.clean, m.at, m.owed, m.missing, m.fee, m.unclaimed)
+	register(r, m.faults, m.clean, m.at, m.missing)
 	return m
 }
 
@@ -152,8 +148,5 @@ func (m *auditMetrics) set(a *Audit, faults int64) {
 		m.clean.Set(1)
 	}
 	m.at.Set(float64(a.At.UnixMilli()) / 1000)
-	m.owed.Set(float64(a.Wallet.Owed))
 	m.missing.Set(float64(a.Wallet.Missing))
-	m.fee.Set(float64(a.Totals.Fee))
-	m.unclaimed.Set(float64(a.Totals.Unclaimed))
 }

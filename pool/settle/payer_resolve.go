@@ -300,11 +300,7 @@ func (p *Payer) report(ctx context.Context, result *PayResult) {
 	if err != nil {
 		return
 	}
-	states := map[string]float64{
-		ledger.PaymentIntent: 0, ledger.PaymentSending: 0, ledger.PaymentSent: 0, ledger.PaymentUnclear: 0,
-	}
 	for i := range open {
-		states[open[i].State]++
 		switch open[i].State {
 		case ledger.PaymentIntent:
 			result.Waiting++
@@ -312,15 +308,9 @@ func (p *Payer) report(ctx context.Context, result *PayResult) {
 			result.Unclear++
 		}
 	}
-	for state, n := range states {
-		p.metrics.open.WithLabelValues(state).Set(n)
-	}
-	p.metrics.unclear.Set(float64(result.Unclear))
 }
 
 type payerMetrics struct {
-	open                               *prometheus.GaugeVec
-	unclear                            prometheus.Gauge
 	sent, confirmed, planned, failures prometheus.Counter
 	silent, refused, halved, setAside  prometheus.Counter
 	short, conflicted, rebroadcast     prometheus.Counter
@@ -330,10 +320,6 @@ type payerMetrics struct {
 
 func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
 	m := &payerMetrics{
-		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "purepool_payments_open", ConstLabels: labels(network), Help: "Payments that are neither confirmed nor cancelled, by state.",
-		}, []string{"state"}),
-		unclear:    gauge(network, "purepool_payments_unclear", "Payments of which nobody knows whether they were made: an alarm where it lasts."),
 		sent:       counter(network, "purepool_payments_sent_total", "Payments that the wallet has made."),
 		confirmed:  counter(network, "purepool_payments_confirmed_total", "Payments that are deep enough in the chain."),
 		planned:    counter(network, "purepool_payments_planned_total", "Payments planned."),
@@ -346,10 +332,10 @@ func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
 		conflicted: counter(network, "purepool_payment_conflicts_total", "Looks at payments whose coins another transaction has spent."),
 	}
 	m.rebroadcast = counter(network, "purepool_payment_rebroadcasts_total", "Payments that waited long for a block and were handed to the network again.")
-	m.held = gauge(network, "purepool_payments_held", "1 while all payments are held because the books and the wallet do not agree: an alarm.")
+	m.held = gauge(network, "purepool_payments_halted", "1 while all payments are held because the books and the wallet do not agree: an alarm.")
 	m.unknown = gauge(network, "purepool_wallet_unknown_transactions", "Transactions of the wallet that the books cannot explain: a person decides.")
 	m.rebuilt = counter(network, "purepool_payments_rebuilt_total", "Payments that the books had lost and that were rebuilt from the wallet.")
-	register(r, m.held, m.unknown, m.rebuilt, m.open, m.rebroadcast, m.unclear, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
+	register(r, m.held, m.unknown, m.rebuilt, m.rebroadcast, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
 	return m
 }
 

@@ -190,7 +190,6 @@ func (s *Settler) ShareOutAll(ctx context.Context) (done []ledger.ShareOutResult
 	if err != nil {
 		return nil, err
 	}
-	s.metrics.waiting.Set(float64(len(blocks)))
 	for i := range blocks {
 		result, err := s.shareOut(ctx, &blocks[i], false)
 		switch {
@@ -286,7 +285,6 @@ func (s *Settler) divide(block ledger.Block, weights []ledger.MinerWeight) (ledg
 }
 
 type settlerMetrics struct {
-	waiting            prometheus.Gauge
 	blocks, failures   prometheus.Counter
 	satoshis           *prometheus.CounterVec
 	unclaimed, credits prometheus.Counter
@@ -294,14 +292,16 @@ type settlerMetrics struct {
 
 func newSettlerMetrics(r prometheus.Registerer, network string) *settlerMetrics {
 	m := &settlerMetrics{
-		waiting:   gauge(network, "purepool_blocks_immature", "Blocks of the pool on the best chain that are not shared out yet."),
 		blocks:    counter(network, "purepool_blocks_shared_out_total", "Blocks that were shared out."),
 		failures:  counter(network, "purepool_share_out_failures_total", "Runs of the share-out that failed."),
 		satoshis:  counterVec(network, "purepool_share_out_satoshis_total", "Satoshis shared out, by who got them: miners, fee, unclaimed.", "to"),
 		unclaimed: counter(network, "purepool_blocks_without_shares_total", "Blocks that the pool kept because nobody had worked for them."),
 		credits:   counter(network, "purepool_credits_total", "Credits to miners."),
 	}
-	register(r, m.waiting, m.blocks, m.failures, m.satoshis, m.unclaimed, m.credits)
+	for _, to := range []string{"miners", "fee", "unclaimed"} {
+		m.satoshis.WithLabelValues(to)
+	}
+	register(r, m.blocks, m.failures, m.satoshis, m.unclaimed, m.credits)
 	return m
 }
 
@@ -313,7 +313,6 @@ func (m *settlerMetrics) run(err error) {
 
 func (m *settlerMetrics) count(r *ledger.ShareOutResult) {
 	m.blocks.Inc()
-	m.waiting.Dec()
 	var miners int64
 	for _, c := range r.Credits {
 		miners += c.Amount
