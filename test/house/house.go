@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -42,6 +43,11 @@ type Options struct {
 	PoolAddress string
 	// Extra is put at the end of the configuration.
 	Extra string
+	// BackendExtra follows it, in the configuration of the backend and of the role
+	// all.
+	BackendExtra string
+	// TipPoll is tip_poll_interval; empty is 200ms.
+	TipPoll string
 }
 
 // House is a pool in a folder of its own.
@@ -56,6 +62,10 @@ type House struct {
 	Stratum string // address of the Stratum port
 	Health  string // address of /readyz of the frontend or of the role all
 	Backend string // address of /readyz of the backend
+
+	// Tee, where set, gets everything that processes started from then on print, also
+	// from several at a time.
+	Tee io.Writer
 
 	t      testing.TB
 	binary string
@@ -104,6 +114,12 @@ func (h *House) config(opts Options, backend bool) string {
 	if opts.PoolAddress == "" {
 		opts.PoolAddress = h.Daemon.PoolAddress()
 	}
+	if opts.TipPoll == "" {
+		opts.TipPoll = "200ms"
+	}
+	if backend {
+		opts.Extra += opts.BackendExtra
+	}
 	dsn := func(role string) string { return h.Cluster.DSN(role, "purepool") }
 	queueURL, secrets, daemons := "embedded:"+filepath.Join(h.Dir, "queue"), "", ""
 	switch {
@@ -141,7 +157,8 @@ listen = %q
 network = "test"
 
 [backend]
-tip_poll_interval = "200ms"
+tip_poll_interval = %q
+state_dir = %q
 retry_min = "50ms"
 retry_max = "1s"
 
@@ -156,7 +173,8 @@ pool_address = %q
 hash_target = %q
 easiest_hash_target = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
 %s%s`,
-		dsn("purepool_frontend"), secrets, queueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Stratum, h.Health, h.Backend,
+		dsn("purepool_frontend"), secrets, queueURL, filepath.Join(h.Dir, "spool"), h.HTTP, h.Stratum,
+		opts.TipPoll, filepath.Join(h.Dir, "state"), h.Health, h.Backend,
 		Network, opts.PoolAddress, opts.HashTarget, daemons, opts.Extra)
 }
 

@@ -29,6 +29,10 @@ func (h *House) Start(role string, args ...string) *Process {
 	}
 	p.cmd = exec.Command(h.binary, append([]string{role, "--config", config}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	if h.Tee != nil {
+		both := io.MultiWriter(&p.out, h.Tee)
+		p.cmd.Stdout, p.cmd.Stderr = both, both
+	}
 	// Should the test process be killed, the program must not go on without it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(h.t, p.cmd.Start())
@@ -90,6 +94,12 @@ func ready(ctx context.Context, address string) bool {
 	defer answer.Body.Close()
 	_, _ = io.Copy(io.Discard, answer.Body)
 	return answer.StatusCode == http.StatusOK
+}
+
+// Signal sends the process a signal.
+func (p *Process) Signal(s os.Signal) {
+	p.h.t.Helper()
+	must(p.h.t, p.cmd.Process.Signal(s))
 }
 
 // Kill ends the process with SIGKILL and waits for its end.
