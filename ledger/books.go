@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 )
 
 // Books is the backend's store of blocks, rounds, the journal and payments.
@@ -33,6 +34,8 @@ var (
 	ErrChainMoved = errors.New("the chain has moved meanwhile")
 	// ErrPaymentState: the payment is not in the state that the step begins with.
 	ErrPaymentState = errors.New("the payment is in another state")
+	// ErrKeyUsed: there is a correction with this key.
+	ErrKeyUsed = errors.New("a correction with this key was made before")
 	// ErrNoSuchPayment: no payment has this id.
 	ErrNoSuchPayment = errors.New("no such payment")
 )
@@ -267,9 +270,10 @@ func (b *Books) MinerBalance(ctx context.Context, minerID int64) (balance, reser
 }
 
 // Correct moves an amount between the pool's correction account and a miner, by
-// hand; positive gives to the miner. key makes it happen once.
+// hand; positive gives to the miner. key makes it happen once. ErrKeyUsed: there is a
+// correction with this key, and nothing was changed; the text says which.
 func (b *Books) Correct(ctx context.Context, minerID, amount int64, key string, by Reason) error {
-	return b.inTx(ctx, "correct", func(ctx context.Context, tx *sqlx.Tx) error {
+	correct := func(ctx context.Context, tx *sqlx.Tx) error {
 		var networkID int16
 		if err := tx.GetContext(ctx, &networkID, `SELECT network_id FROM miner WHERE id = $1`, minerID); err != nil {
 			if errors.Is(err, sql.ErrNoRows) {
@@ -277,15 +281,44 @@ func (b *Books) Correct(ctx context.Context, minerID, amount int64, key string, 
 			}
 			return err
 		}
-		_, err := post(ctx, tx, entry{
+		e := entry{
 			networkID: networkID, kind: "correction", key: "correction:" + key, note: by.Why,
 			lines: []line{{kind: "correction", amount: -amount}, {kind: "miner", miner: minerID, amount: amount}},
-		})
-		if err != nil {
+		}
+		if err := keyUnused(ctx, tx, e.key, minerID, amount); err != nil {
+			return err
+		}
+		if _, err := post(ctx, tx, e); err != nil {
 			return err
 		}
 		return logChange(ctx, tx, by, "correct balance", map[string]any{"miner_id": minerID, "amount": amount, "key": key})
-	})
+	}
+	err := b.inTx(ctx, "correct", correct)
+	if pq.As(err, pqerror.UniqueViolation) != nil {
+		err = b.inTx(ctx, "correct", correct) // somebody else used the key at the same moment: now it is seen
+	}
+	return err
+}
+
+// keyUnused is ErrKeyUsed where there is a correction with a key.
+func keyUnused(ctx context.Context, tx *sqlx.Tx, key string, minerID, amount int64) error {
+	var before struct {
+		At      time.Time
+		Address string
+		MinerID int64 `db:"miner_id"`
+		Amount  int64
+	}
+	err := tx.GetContext(ctx, &before, `SELECT j.at, m.address, m.id AS miner_id, l.amount
+		FROM journal j JOIN journal_line l ON l.entry_id = j.id JOIN account a ON a.id = l.account_id JOIN miner m ON m.id = a.miner_id
+		WHERE j.key = $1`, key)
+	if err != nil {
+		return noRows(err)
+	}
+	what := fmt.Sprintf("another one, of %d satoshis for %s; take another key", before.Amount, before.Address)
+	if before.MinerID == minerID && before.Amount == amount {
+		what = "this very one"
+	}
+	return fmt.Errorf("%w: %s, at %s", ErrKeyUsed, what, before.At.UTC().Format(time.RFC3339))
 }
 
 // int64Array writes ids as a Postgres array, an empty one where there are none.

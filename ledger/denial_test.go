@@ -82,6 +82,7 @@ var allowed = map[string]map[string][]string{
 		"journal_line":     {"SELECT", "INSERT"},
 		"audit_log":        {"SELECT", "INSERT"},
 		"chain_block":      {"SELECT", "INSERT", "UPDATE"},
+		"chain_watch":      {"SELECT", "INSERT", "UPDATE"},
 		"job":              {"SELECT", "INSERT", "DELETE"},
 		"job_block":        {"SELECT", "INSERT", "DELETE"},
 		"block_submission": {"SELECT", "INSERT", "UPDATE"},

@@ -231,14 +231,14 @@ func fillJournal(b *testing.B, w *world) {
 	tx.MustExec(`INSERT INTO account (network_id, kind, miner_id) SELECT 1, kind, id FROM miner, unnest('{miner,reserved}'::text[]) AS kind`)
 	// Blocks, each with its round; the last one was orphaned, and its round is paid by nobody yet.
 	tx.MustExec(`INSERT INTO block (network_id, height, hash, block_time, seen_at, reward, state, main)
-		SELECT 1, n, sha256(n::text::bytea), at, at, $2 * 1000 + 77, CASE WHEN n < $1 THEN 'mature' ELSE 'orphaned' END, n < $1
+		SELECT 1, n, sha256(n::text::bytea), at, at, $2::bigint * 1000 + 77, CASE WHEN n < $1 THEN 'mature' ELSE 'orphaned' END, n < $1
 		FROM (SELECT n, now() - interval '30 days' + n * interval '1 minute' AS at FROM generate_series(1, $1) AS n) AS b`, blocks, miners)
 	tx.MustExec(`UPDATE round SET from_at = (SELECT max(seen_at) FROM block) WHERE network_id = 1`)
 	tx.MustExec(`INSERT INTO round (network_id, from_at, until_at, block_id, state, settled_at, paid_by, reopened)
 		SELECT 1, coalesce(lag(seen_at) OVER (ORDER BY id), '1970-01-01'), seen_at, id,
 		       CASE WHEN main THEN 'settled' ELSE 'closed' END, CASE WHEN main THEN seen_at END, CASE WHEN main THEN id END, NOT main FROM block`)
 	tx.MustExec(`INSERT INTO round_weight SELECT r.id, r.id, m.id, 100, 100 * 65536 FROM round r, miner m WHERE r.state <> 'open'`)
-	tx.MustExec(`INSERT INTO round_total SELECT r.id, 1, $1, 100 * $1, 65536 * 100 * $1 FROM round r WHERE r.state <> 'open'`, miners)
+	tx.MustExec(`INSERT INTO round_total SELECT r.id, 1, $1::integer, 100 * $1::bigint, 65536 * 100 * $1::numeric FROM round r WHERE r.state <> 'open'`, miners)
 	tx.MustExec(`INSERT INTO journal (network_id, kind, key, block_id) SELECT 1, 'block', 'block:' || id || ':1', id FROM block ORDER BY id`)
 	tx.MustExec(`INSERT INTO journal_line (entry_id, account_id, amount)
 		SELECT j.id, a.id, CASE a.kind WHEN 'miner' THEN 1000 WHEN 'fee' THEN 77 ELSE -b.reward END
@@ -250,7 +250,7 @@ func fillJournal(b *testing.B, w *world) {
 	tx.MustExec(`INSERT INTO payment (network_id, tag, state, txid, network_fee, booked, confirmations)
 		SELECT 1, 'bench ' || day || ' ' || batch, CASE WHEN day < $1 THEN 'confirmed' ELSE 'intent' END, CASE WHEN day < $1 THEN sha256((day || ' ' || batch)::bytea) END,
 		       CASE WHEN day < $1 THEN 5 END, day < $1, CASE WHEN day < $1 THEN 6 ELSE 0 END
-		FROM generate_series(1, $1) AS day, generate_series(0, ($2 - 1) / 500) AS batch ORDER BY day, batch`, paydays, miners)
+		FROM generate_series(1, $1) AS day, generate_series(0, ($2::integer - 1) / 500) AS batch ORDER BY day, batch`, paydays, miners)
 	tx.MustExec(`INSERT INTO payment_item (payment_id, miner_id, address, amount, state)
 		SELECT p.id, m.id, m.address, 700, CASE p.state WHEN 'confirmed' THEN 'paid' ELSE 'planned' END
 		FROM payment p JOIN (SELECT id, address, (row_number() OVER (ORDER BY id) - 1) / 500 AS batch FROM miner) AS m

@@ -20,6 +20,8 @@ type ChainBooks interface {
 	MainChain(ctx context.Context, networkID int16, from int32, limit int) ([]ledger.ChainPosition, error)
 	Extend(ctx context.Context, networkID int16, base *ledger.ChainPosition, blocks []ledger.ChainBlock) error
 	MarkOrphans(ctx context.Context, networkID int16, depth int32) ([]ledger.Block, error)
+	ChainLooked(ctx context.Context, networkID int16) (time.Time, error)
+	NoteChainLook(ctx context.Context, networkID int16, at time.Time) error
 }
 
 // WatcherOptions are the settings of a watcher; zero values mean the defaults.
@@ -36,8 +38,9 @@ type WatcherOptions struct {
 	// OrphanDepth is how many blocks must stand at the height of a block that left
 	// the chain and above before it is orphaned; 6.
 	OrphanDepth int32
-	// Slack is for how long after a poll a new block is taken to have come just
-	// now; 2 min. After a longer absence its header's time is what is known.
+	// Slack is for how long after a poll, by whichever process, a new block is
+	// taken to have come just now; 2 min. After a longer absence its header's time is
+	// what is known.
 	Slack time.Duration
 
 	Proof Proof // finds the share that was a block; nil: only submissions tell
@@ -78,8 +81,10 @@ type Watcher struct {
 	wake    chan struct{}
 	metrics *watcherMetrics
 
-	looked time.Time // the last look that reached the tip; used by one call at a time
-	once   chan struct{}
+	once chan struct{} // one look at a time
+	// looked is when the pool last reached the tip, as this look found it; used by
+	// one look at a time.
+	looked time.Time
 }
 
 // NewWatcher makes a watcher.
@@ -145,6 +150,9 @@ func (w *Watcher) Look(ctx context.Context) (p Progress, err error) {
 		return p, fmt.Errorf("asking the daemon for its tip: %w", err)
 	}
 	p.Tip = int32(state.Blocks)
+	if w.looked, err = w.books.ChainLooked(ctx, w.opts.NetworkID); err != nil {
+		return p, err
+	}
 	told := asked
 	for {
 		done, err := w.step(ctx, &p, asked, state.Synced())
@@ -163,7 +171,9 @@ func (w *Watcher) Look(ctx context.Context) (p Progress, err error) {
 				slog.Int("height", int(p.Height)), slog.Int("tip", int(p.Tip)), slog.Int("blocks", p.Added))
 		}
 	}
-	w.looked = asked
+	if err := w.books.NoteChainLook(ctx, w.opts.NetworkID, asked); err != nil {
+		return p, err
+	}
 	if !state.Synced() {
 		return p, nil // what such a node says of a block's absence means nothing
 	}

@@ -67,7 +67,45 @@ func TestAJobRunsOnceAtATimeOverAllBackends(t *testing.T) {
 	}
 }
 
-// W8: what is run by hand runs here and now.
+// W8: the original's --run-local was ignored and the work queued for somebody
+// else. Here no backend runs, the job is not due, and the database says what it is
+// to say when the call returns.
+func TestWhatIsRunByHandRunsHereAndNow(t *testing.T) {
+	db := ledgertest.New(t)
+	books := db.Backend().Books()
+	type caller struct{}
+	ctx := context.WithValue(t.Context(), caller{}, "this call")
+	runs := 0
+	runner := schedule.New(schedule.Options{Runner: "admin here"}, books, schedule.Job{
+		Name: "share-out", Network: "main", NetworkID: 1, Every: 24 * time.Hour,
+		Run: func(ctx context.Context) error {
+			if runs++; ctx.Value(caller{}) != "this call" {
+				t.Error("the job runs for somebody else")
+			}
+			if s := find(t, books, "share-out"); !s.FinishedAt.Before(s.StartedAt) && runs > 1 {
+				t.Errorf("not seen to be running: %+v", s)
+			}
+			if runs == 2 {
+				return errors.New("the daemon is away")
+			}
+			return nil
+		},
+	})
+	for call, want := range []string{"", "the daemon is away", ""} {
+		err := runner.Once(ctx, "main", "share-out")
+		if runs != call+1 { // at once, though it is not due for a day
+			t.Fatalf("%d runs after %d calls", runs, call+1)
+		}
+		if (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("call %d: %v", call, err) // whoever asked is told how it went
+		}
+		s := find(t, books, "share-out")
+		if s.Runner != "admin here" || s.Runs != int64(call)+1 || s.FinishedAt.Before(s.StartedAt) || s.LastError != want {
+			t.Errorf("after call %d: %+v", call, s)
+		}
+	}
+}
+
 func TestErrorsAndPanicsAreWrittenDownAndTheJobGoesOn(t *testing.T) {
 	db := ledgertest.New(t)
 	books := db.Backend().Books()
