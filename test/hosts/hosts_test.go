@@ -1,0 +1,149 @@
+package hosts
+
+import (
+	"flag"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+var away = flag.Duration("away", 3*time.Second, "how long a server is off, or a connection is cut")
+
+// pool is an installation: its servers and the world around it.
+type pool struct {
+	net      *network
+	disks    string
+	site     *site
+	data     *host
+	backend  *host
+	frontend *host
+	wallet   string // address at which this process reaches the daemon
+}
+
+// newPool sets three servers up by docs/INSTALL.md.
+func newPool(t *testing.T, env map[string]string) *pool {
+	t.Helper()
+	begun := time.Now()
+	n := newNetwork(t)
+	p := &pool{net: n, disks: storage(t), site: newSite(t, env)}
+	t.Logf("release and site made: %v", time.Since(begun).Round(100*time.Millisecond))
+	begun = time.Now()
+	p.data = newHost(t, n, p.disks, "data", 2, false)
+	p.backend = newHost(t, n, p.disks, "backend1", 3, false)
+	p.frontend = newHost(t, n, p.disks, "frontend1", 4, true)
+	for _, h := range []*host{p.data, p.backend, p.frontend} {
+		h.switchOn()
+	}
+	t.Logf("three servers switched on: %v", time.Since(begun).Round(100*time.Millisecond))
+	begun = time.Now()
+	p.site.setUp(p.data, "data")
+	p.installDaemon(t)
+	p.site.setUp(p.backend, "backend")
+	p.site.setUp(p.frontend, "frontend")
+	t.Logf("three servers set up: %v", time.Since(begun).Round(100*time.Millisecond))
+	return p
+}
+
+// installDaemon puts a coin daemon on the backend's server.
+func (p *pool) installDaemon(t *testing.T) {
+	t.Helper()
+	command(t, "install", "-m", "755", p.site.release+"/purepool", p.backend.path("/usr/local/bin/purepool"))
+	p.backend.run("sh", "-c", `printf %s "$0" >/etc/systemd/system/sim-daemon.service`, fmt.Sprintf(daemonUnit, rpcPort, rpcUser, rpcPassword))
+	p.backend.run("systemctl", "enable", "--now", "sim-daemon.service")
+	p.wallet = p.net.forward(p.backend.name, fmt.Sprintf("127.0.0.1:%d", rpcPort))
+}
+
+func (p *pool) eventually(t *testing.T, what string, within time.Duration, condition func() bool) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	for !condition() {
+		if time.Since(begun) > within {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return time.Since(begun)
+}
+
+// The three servers of docs/INSTALL.md: what is forbidden fails, what breaks comes
+// back, and nothing is lost or paid twice.
+func TestThreeServers(t *testing.T) {
+	p := newPool(t, map[string]string{"STRATUM_PORTS": "3333=test"})
+	l := startLoad(t, p.net, fmt.Sprintf("%s4", world), newNode(p.wallet), 6, 120*time.Millisecond)
+	p.eventually(t, "shares flow, and are paid", time.Minute, func() bool {
+		return l.taken() > 50 && p.number(`SELECT count(*) FROM payment`) > 0
+	})
+	steps := []struct {
+		claim string
+		test  func(*testing.T, *pool, *load)
+	}{
+		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
+		{"UnitsRunConfined", testUnits},
+		{"SharesSurviveEachServerBeingKilled", testKills},
+		{"SharesSurviveEachConnectionBeingCut", testCuts},
+		{"RollingRestartOfTwoFrontendsCostsNoShare", testRolling},
+	}
+	for _, step := range steps {
+		if !t.Run(step.claim, func(t *testing.T) { step.test(t, p, l) }) {
+			return // what follows would fail for the same reason
+		}
+	}
+	counts := l.stop()
+	t.Logf("%d shares were answered ok; refused: %v; requests without an answer: %d", counts.OK, l.refused, l.failed)
+	p.wantEveryShareOnce(t, l)
+	p.wantPaidOnce(t)
+}
+
+// Each server loses its plug under load, is off for a while, and comes back.
+func testKills(t *testing.T, p *pool, l *load) {
+	for _, h := range []*host{p.data, p.backend, p.frontend} {
+		before := l.taken()
+		h.kill()
+		time.Sleep(*away)
+		meanwhile := l.taken() - before
+		returned := time.Now()
+		h.comeBack()
+		p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, *away, meanwhile))
+		if h != p.frontend && meanwhile == 0 {
+			t.Errorf("no share was taken while %s was off", h.name)
+		}
+	}
+}
+
+// Between each two servers nothing passes for a while.
+func testCuts(t *testing.T, p *pool, l *load) {
+	for _, pair := range [][2]*host{{p.frontend, p.data}, {p.backend, p.data}, {p.frontend, p.backend}} {
+		before := l.taken()
+		mend := p.net.cut(pair[0], pair[1])
+		time.Sleep(*away)
+		meanwhile := l.taken() - before
+		mend()
+		returned := time.Now()
+		p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", pair[0].name, pair[1].name, *away, meanwhile))
+		if meanwhile == 0 {
+			t.Errorf("no share was taken while %s and %s were apart", pair[0].name, pair[1].name)
+		}
+	}
+}
+
+// recovered waits until the miners are served again, and everything that was
+// answered ok until then is in the ledger, and prints how long both took.
+func (p *pool) recovered(t *testing.T, l *load, since time.Time, what string) {
+	t.Helper()
+	p.eventually(t, "miners are served again", time.Minute, func() bool { return l.answeredAfter(since) })
+	served := time.Since(since)
+	until := time.Now()
+	proofs := l.until(until)
+	p.eventually(t, "the ledger has caught up", time.Minute, func() bool { return p.missing(proofs) == 0 })
+	t.Logf("%s; served again after %v, ledger level after %v", what, served.Round(10*time.Millisecond), time.Since(since).Round(10*time.Millisecond))
+}
+
+// together calls functions at the same time and waits for all.
+func together(calls ...func()) {
+	var wg sync.WaitGroup
+	for _, call := range calls {
+		wg.Go(call)
+	}
+	wg.Wait()
+}

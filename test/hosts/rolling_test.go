@@ -1,0 +1,5 @@
+package hosts
+
+import "testing"
+
+func testRolling(t *testing.T, p *pool, l *load) {}

@@ -1,0 +1,171 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"purepool/sim/daemon"
+)
+
+// The wallet's RPC credentials, and the port on which the simulated daemon listens
+// on every address of the backend's server: the worst that an operator can do.
+const (
+	rpcUser     = "purepool"
+	rpcPassword = "wallet-secret"
+	rpcPort     = 9998
+)
+
+// networks is the site's networks.toml: any hash is a share, one in 256 is a block.
+const networks = `
+[network.test]
+chain = "biblepay-test"
+pool_address = %q
+hash_target = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+easiest_hash_target = "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"
+
+[network.test.settlement]
+close_depth = 2
+share_grace = "1s"
+confirmations = 6
+orphan_depth = 3
+
+[network.test.payments]
+enabled = true
+threshold = "0.5"
+min_interval = "2s"
+confirm_depth = 3
+absent_delay = "11s"
+retry_min = "1s"
+retry_max = "2s"
+`
+
+// daemons is the site's daemons.toml; what follows belongs to the backends alone, too.
+const daemons = `
+[[network.test.daemon]]
+url = "http://127.0.0.1:9998"
+user = "purepool"
+password_file = "daemon.password"
+
+[backend.schedule]
+watch = "500ms"
+close_rounds = "1s"
+share_out = "1s"
+pay = "1s"
+`
+
+// daemonUnit is the simulated daemon as a unit of the backend's server, with its
+// chain and wallet on disk.
+const daemonUnit = `[Unit]
+Description=Simulated coin daemon
+[Service]
+ExecStart=/usr/local/bin/purepool sim daemon --listen 0.0.0.0:%d --user %s --password %s --network test --seed 1 ` +
+	`--bits 0x2000ffff --maturity 5 --block-interval 1s --base-height 1000 --history 12 --journal /var/lib/sim-daemon/journal
+StateDirectory=sim-daemon
+Restart=always
+[Install]
+WantedBy=multi-user.target
+`
+
+// site is the folder with which an operator begins, and the release beside it.
+type site struct {
+	t       testing.TB
+	dir     string // a copy of deploy/site
+	release string // an unpacked archive
+	env     map[string]string
+}
+
+// newSite unpacks a release and edits a copy of deploy/site.
+func newSite(t testing.TB, env map[string]string) *site {
+	t.Helper()
+	s := &site{t: t, dir: filepath.Join(t.TempDir(), "site"), release: release(t), env: env}
+	command(t, "cp", "-r", filepath.Join(s.release, "deploy", "site"), s.dir)
+	pool, err := daemon.New(daemon.Options{Network: "test", Seed: 1})
+	must(t, err)
+	defer pool.Close()
+	s.write("networks.toml", fmt.Sprintf(networks, pool.PoolAddress()))
+	s.write("daemons.toml", daemons)
+	must(t, os.Mkdir(filepath.Join(s.dir, "secrets"), 0o700))
+	s.write("secrets/daemon.password", rpcPassword+"\n")
+	// All miners of the test have one address.
+	s.write("frontend.env", "PUREPOOL_FRONTEND_REQUESTS_PER_SECOND_PER_IP=100000\nPUREPOOL_FRONTEND_BURST_PER_IP=100000\n")
+	s.make()
+	return s
+}
+
+func (s *site) write(name, text string) {
+	s.t.Helper()
+	must(s.t, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600))
+}
+
+// make writes site.env as an operator edits it, and runs deploy/make-site.
+func (s *site) make() {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.release, "deploy", "site", "site.env"))
+	must(s.t, err)
+	lines := strings.Split(string(text), "\n")
+	for key, value := range s.env {
+		found := false
+		for i, line := range lines {
+			if strings.HasPrefix(line, key+"=") {
+				lines[i], found = key+"="+strconv.Quote(value), true
+			}
+		}
+		if !found {
+			s.t.Fatalf("deploy/site/site.env has no %s", key)
+		}
+	}
+	s.write("site.env", strings.Join(lines, "\n"))
+	command(s.t, filepath.Join(s.release, "deploy", "make-site"), s.dir)
+}
+
+// setUp copies the release and the server's own folder to a server, as scp would,
+// and runs deploy/setup there.
+func (s *site) setUp(h *host, role string) {
+	s.t.Helper()
+	command(s.t, "rm", "-rf", h.path("/root/release"), h.path("/root/bundle"))
+	command(s.t, "cp", "-r", s.release, h.path("/root/release"))
+	command(s.t, "cp", "-r", filepath.Join(s.dir, "out", h.name), h.path("/root/bundle"))
+	h.run("/root/release/deploy/setup", role, "/root/bundle")
+}
+
+// release builds the release's archive for this machine and unpacks it.
+func release(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(root(t), "scripts", "release"), "--out", dir, runtime.GOARCH)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("scripts/release: %v\n%s", err, out)
+	}
+	archives, _ := filepath.Glob(filepath.Join(dir, "purepool-*-linux-"+runtime.GOARCH+".tar.gz"))
+	if len(archives) != 1 {
+		t.Fatalf("scripts/release made %v", archives)
+	}
+	command(t, "tar", "-C", dir, "-xzf", archives[0])
+	return strings.TrimSuffix(archives[0], ".tar.gz")
+}
+
+// root is the project's folder.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	must(t, err)
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			t.Fatal("no go.mod above the working folder")
+		}
+		dir = filepath.Dir(dir)
+	}
+}

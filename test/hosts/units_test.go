@@ -1,0 +1,69 @@
+package hosts
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// testUnits looks at the running processes: the units of deploy/ confine them in
+// fact, and not in their files only.
+func testUnits(t *testing.T, p *pool, _ *load) {
+	for _, u := range []struct {
+		h          *host
+		unit, user string
+		caps       string // CapEff, hexadecimal
+	}{
+		{p.frontend, "purepool-frontend.service", "purepool-frontend", "0000000000000400"}, // CAP_NET_BIND_SERVICE
+		{p.backend, "purepool-backend.service", "purepool-backend", "0000000000000000"},
+		{p.data, "purepool-nats.service", "nats", "0000000000000000"},
+	} {
+		pid := strings.TrimSpace(u.h.run("systemctl", "show", "--property=MainPID", "--value", u.unit))
+		status, err := os.ReadFile(u.h.path("/proc/" + pid + "/status"))
+		must(t, err)
+		for key, want := range map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "CapEff": u.caps, "CapBnd": u.caps} {
+			if got := field(string(status), key); got != want {
+				t.Errorf("%s: %s is %s, want %s", u.unit, key, got, want)
+			}
+		}
+		uid := strings.TrimSpace(u.h.run("id", "-u", u.user))
+		if got := strings.Fields(field(string(status), "Uid"))[0]; got != uid || uid == "0" {
+			t.Errorf("%s runs as user %s, want %s", u.unit, got, uid)
+		}
+		// As the process sees it, the system is read-only but for its own folder.
+		mounts, err := os.ReadFile(u.h.path("/proc/" + pid + "/mounts"))
+		must(t, err)
+		if !strings.Contains(string(mounts), " / overlay ro,") {
+			t.Errorf("%s can write the system:\n%s", u.unit, mounts)
+		}
+		if restarts := strings.TrimSpace(u.h.run("systemctl", "show", "--property=NRestarts", "--value", u.unit)); restarts != "0" {
+			t.Errorf("%s was restarted %s times: %s", u.unit, restarts, u.h.run("journalctl", "-n", "50", "--no-pager", "-u", u.unit))
+		}
+		score := u.h.run("systemd-analyze", "security", "--no-pager", u.unit)
+		lines := strings.Split(strings.TrimSpace(score), "\n")
+		t.Log(strings.TrimSpace(strings.TrimPrefix(lines[len(lines)-1], "→")))
+	}
+	// Setting up again changes nothing and breaks nothing.
+	for h, role := range map[*host]string{p.data: "data", p.backend: "backend", p.frontend: "frontend"} {
+		p.site.setUp(h, role)
+	}
+	for _, h := range []*host{p.data, p.backend, p.frontend} {
+		if n := strings.Count(h.run("cat", "/etc/hosts"), "# BEGIN purepool"); n != 1 {
+			t.Errorf("%s: /etc/hosts has %d blocks of the pool", h.name, n)
+		}
+	}
+	if n := strings.Count(p.data.run("sh", "-c", "cat /etc/postgresql/*/main/pg_hba.conf"), "# BEGIN purepool"); n != 1 {
+		t.Errorf("pg_hba.conf has %d blocks of the pool", n)
+	}
+}
+
+// field returns a line of /proc/PID/status.
+func field(status, key string) string {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return fmt.Sprintf("no %s", key)
+}
