@@ -76,6 +76,10 @@ func (f *Feed) Tell(source string) {
 	}
 }
 
+// tolerated is how many tips in a row a publisher may pass over before the log
+// speaks of it: one may be outrun.
+const tolerated = 2
+
 // Publisher is a daemon that tells of its tips by itself.
 type Publisher struct {
 	feed *Feed
@@ -84,7 +88,7 @@ type Publisher struct {
 	// protected by feed.mu:
 	heard   [16][32]byte // the last tips told, in a ring
 	next    int
-	silent  bool // and this was said
+	missed  int  // tips in a row of which it has said nothing
 	excused bool // of what came before it was listened to
 }
 
@@ -104,8 +108,8 @@ func (p *Publisher) Tell(hash [32]byte) {
 	f.mu.Lock()
 	p.heard[p.next%len(p.heard)] = hash
 	p.next++
-	again := p.silent
-	p.silent = false
+	again := p.missed >= tolerated
+	p.missed = 0
 	f.mu.Unlock()
 	if again {
 		f.log.Info("publisher of new blocks speaks again", slog.String("network", f.network), slog.String("publisher", p.name))
@@ -139,10 +143,9 @@ func (f *Feed) Confirm(hash [32]byte) {
 			continue
 		}
 		f.missed.WithLabelValues(p.name).Inc()
-		if !p.silent {
+		if p.missed++; p.missed == tolerated {
 			f.log.Warn("publisher of new blocks is silent, they are found by other ways",
 				slog.String("network", f.network), slog.String("publisher", p.name))
 		}
-		p.silent = true
 	}
 }

@@ -2,7 +2,6 @@ package template_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"os/exec"
@@ -175,11 +174,4 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// contextOf returns a context that ends with the test.
-func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	return ctx, cancel
 }

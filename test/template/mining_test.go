@@ -66,11 +66,12 @@ func (h *house) paysThePool(d *litecoind, address string, above int64) {
 }
 
 func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) {
+	t.Parallel()
 	d := nodes(t, 2)
 	h := newHouse(t)
 	h.openBackend(d[0].address, d[0], d[1])
 	f := h.openFrontend(1)
-	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 192, Password: "d=0.002"})
+	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 192, Password: "d=0.0007"})
 	await(t, 2*time.Minute, "a hundred blocks", func() bool { return d[0].height() > 100 })
 	stats := stop().Snapshot()
 	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
@@ -106,6 +107,7 @@ func (h *house) moreBlocks(n int64) {
 }
 
 func TestReorganisationMovesMinersToTheNewTip(t *testing.T) {
+	t.Parallel()
 	d := nodes(t, 2)
 	h := newHouse(t)
 	b := h.openBackend(d[0].address, d[0], d[1])
@@ -151,6 +153,7 @@ func TestReorganisationMovesMinersToTheNewTip(t *testing.T) {
 }
 
 func TestKilledDaemonCostsNoShareAndNoJob(t *testing.T) {
+	t.Parallel()
 	d := nodes(t, 3) // a node without peers gives no templates
 	h := newHouse(t)
 	h.openBackend(d[0].address, d[0], d[1])
@@ -214,6 +217,7 @@ func (e *echo) Put(ctx context.Context, shares []job.Share) error {
 }
 
 func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
+	t.Parallel()
 	d := nodes(t, 2)
 	h := newHouse(t)
 	h.openBackend(d[0].address, d[0], d[1])
@@ -257,6 +261,7 @@ func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
 }
 
 func TestBackendThatWasAwayJudgesEveryShareAndSubmitsEveryBlock(t *testing.T) {
+	t.Parallel()
 	d := nodes(t, 2)
 	h := newHouse(t)
 	b := h.openBackend(d[0].address, d[0], d[1])

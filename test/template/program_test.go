@@ -1,27 +1,41 @@
 package template_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"purepool/bbprpc"
+	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
 	sim "purepool/sim/stratum"
 	program "purepool/test/house"
 )
 
-// TestKilledProgramLosesNoShareAndNoBlock runs the program itself, in the role
-// all, beside its classic network, and kills it while it mines.
-func TestKilledProgramLosesNoShareAndNoBlock(t *testing.T) {
-	d := nodes(t, 2)
-	port := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+// inhabited is the program itself, in processes of its own, with the regression
+// test chain of some daemons beside its classic network.
+type inhabited struct {
+	*program.House
+	t    *testing.T
+	port string
+}
+
+// programOf puts it up; more goes into the backend's configuration.
+func programOf(t *testing.T, broker queuetest.Broker, tipPoll, more string, d []*litecoind) *inhabited {
+	t.Helper()
+	p := &inhabited{t: t, port: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
 	extra := fmt.Sprintf(`
 [[frontend.stratum]]
 listen = %q
 network = "regtest"
-start_difficulty = "0.002"
+start_difficulty = "0.001"
 
 [network.regtest]
 mode = "template"
@@ -29,58 +43,259 @@ chain = "litecoin-regtest"
 algorithm = "scrypt"
 pool_address = %q
 daemon_timeout = "3s"
-`, port, d[0].address)
+fee_percent = "2.5"
+`, p.port, d[0].address)
+	var daemons strings.Builder
 	for _, node := range d {
-		extra += fmt.Sprintf("[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", node.rpc, filepath.Join(node.dir, "regtest", ".cookie"))
+		fmt.Fprintf(&daemons, "[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", node.rpc, filepath.Join(node.dir, "regtest", ".cookie"))
+		if node.publisher != nil {
+			fmt.Fprintf(&daemons, "zmq_hashblock = [%q]\n", node.publisher.Address)
+		}
 	}
-	t.Setenv("PUREPOOL_BACKEND_STATE_DIR", t.TempDir())
-	h := program.New(t, program.Options{Extra: extra, Daemon: daemon.Options{Network: program.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff}})
-	p := h.Start("all")
-	p.WaitReady(h.Health, time.Minute)
+	p.House = program.New(t, program.Options{
+		Broker: broker, TipPoll: tipPoll, Extra: extra, BackendExtra: daemons.String() + more,
+		Daemon: daemon.Options{Network: program.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff},
+	})
+	return p
+}
 
+func (p *inhabited) portIsOpen() {
+	p.t.Helper()
+	await(p.t, 30*time.Second, "the port is open", func() bool {
+		c, err := net.Dial("tcp", p.port)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
+// mine lets a miner mine until stop is called, which returns what it has seen.
+func (p *inhabited) mine(address string, rate float64) (stop func() sim.Snapshot) {
+	p.t.Helper()
 	m, err := sim.NewMiner(sim.Options{
-		Pool: port, Worker: minerAddress + ".rig", Algorithm: "scrypt", Connections: 2, HashRate: 192, Password: "d=0.002", Pause: 100 * time.Millisecond,
+		Pool: p.port, Worker: address + ".rig", Algorithm: "scrypt", HashRate: rate, Password: "d=0.001", Pause: 100 * time.Millisecond,
 	})
-	must(t, err)
+	must(p.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	ctx, stop := contextOf(t)
 	go func() { done <- m.Run(ctx) }()
-	blocks := func() int64 {
-		return h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'accepted'`)
+	end := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			p.t.Errorf("miner: %v", err)
+		}
+	})
+	p.t.Cleanup(end)
+	return func() sim.Snapshot { end(); return m.Stats().Snapshot() }
+}
+
+func (p *inhabited) blocks(result string) int64 {
+	p.t.Helper()
+	return p.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = $1`, result)
+}
+
+func (p *inhabited) moreBlocks(n int64) {
+	p.t.Helper()
+	want := p.blocks("accepted") + n
+	p.Eventually(fmt.Sprintf("%d more blocks", n), time.Minute, func() bool { return p.blocks("accepted") >= want })
+}
+
+// everyShareIsCredited waits until the shares that miners were told true for are
+// in the ledger, and claims that none was rejected and no block refused.
+func (p *inhabited) everyShareIsCredited(miners ...sim.Snapshot) {
+	p.t.Helper()
+	var accepted int64
+	for _, m := range miners {
+		accepted += m.Accepted
 	}
+	p.Eventually("every share stands in the ledger", time.Minute, func() bool {
+		return p.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM purepool.rejected_share)`) >= accepted
+	})
+	if n := p.Count(`SELECT count(*) FROM purepool.rejected_share`); n != 0 {
+		p.t.Errorf("%d shares rejected", n)
+	}
+	p.Eventually("no block is undecided", time.Minute, func() bool { return p.blocks("pending") == 0 })
+	if n := p.blocks("refused"); n != 0 {
+		p.t.Errorf("%d blocks refused", n)
+	}
+	p.t.Logf("%d blocks accepted, %d shares credited, miners %+v", p.blocks("accepted"), p.Count(`SELECT count(*) FROM purepool.share`), miners)
+}
+
+// TestKilledProgramLosesNoShareAndNoBlock runs the program in the role all and
+// kills it while it mines.
+func TestKilledProgramLosesNoShareAndNoBlock(t *testing.T) {
+	t.Parallel()
+	p := programOf(t, nil, "", "", nodes(t, 2))
+	all := p.Start("all")
+	all.WaitReady(p.Health, time.Minute)
+	stop := p.mine(minerAddress, 384)
 	for range 3 {
-		before := blocks()
-		h.Eventually("more blocks", time.Minute, func() bool { return blocks() >= before+6 })
-		p.Kill()
-		p = h.Start("all")
-		p.WaitReady(h.Health, time.Minute)
-		await(t, 30*time.Second, "the port is open", func() bool {
-			c, err := net.Dial("tcp", port)
-			if err == nil {
-				c.Close()
-			}
-			return err == nil
-		})
+		p.moreBlocks(6)
+		all.Kill()
+		all = p.Start("all")
+		all.WaitReady(p.Health, time.Minute)
+		p.portIsOpen()
 	}
-	before := blocks()
-	h.Eventually("more blocks", time.Minute, func() bool { return blocks() >= before+3 })
-	stop()
-	<-done
-	stats := m.Stats().Snapshot()
-	h.Eventually("every share stands in the ledger", time.Minute, func() bool {
-		return h.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM purepool.rejected_share)`) >= stats.Accepted
+	p.moreBlocks(3)
+	p.everyShareIsCredited(stop())
+	if code := all.Stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, all.Output())
+	}
+}
+
+// settling lets the books go as fast as blocks come, and never by the clock
+// where a push is to be shown.
+const settling = `
+[backend.schedule]
+watch = "1h"
+close_rounds = "500ms"
+share_out = "500ms"
+pay = "500ms"
+
+[network.regtest.settlement]
+share_grace = "0s"
+
+[network.regtest.payments]
+enabled = true
+threshold = "0.5"
+min_interval = "0s"
+pool_pays_fee = true
+confirm_depth = 2
+`
+
+// TestMinedBlocksArePaidToTheMinersToTheSatoshi is the whole way of the money, on
+// two real nodes, a frontend and a backend in processes of their own and a NATS
+// server: shares over the Stratum port, blocks that the daemons take, maturity,
+// share-out, sendmany from the daemon's own wallet, and the miners' wallets. The
+// chain is read when a block is pushed: asking by the clock is switched off.
+func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
+	t.Parallel()
+	first := newPublishingLitecoind(t)
+	d := []*litecoind{first, newLitecoind(t, first)}
+	first.wallet()
+	first.call("generatetoaddress", nil, 1, first.address)
+	await(t, time.Minute, "the nodes are connected", func() bool { return d[1].height() == 1 })
+	d[1].call("createwallet", nil, "miners")
+	miners := make([]string, 3)
+	for i := range miners {
+		d[1].call("getnewaddress", &miners[i], "", "legacy")
+	}
+	p := programOf(t, queuetest.NewNATS(t, queuetest.NATSOption{}), "1m", settling, d)
+	backend, frontend := p.Start("backend"), p.Start("frontend")
+	backend.WaitReady(p.Backend, time.Minute)
+	frontend.WaitReady(p.Health, time.Minute)
+	p.portIsOpen()
+	followed := func() int64 {
+		return p.Count(`SELECT coalesce(max(height), -1) FROM purepool.chain_block WHERE main AND network_id = (SELECT id FROM purepool.network WHERE name = 'regtest')`)
+	}
+	p.Eventually("the chain is followed", 20*time.Second, func() bool { return followed() == d[0].height() })
+
+	var stops []func() sim.Snapshot
+	for i, address := range miners {
+		stops = append(stops, p.mine(address, float64(96*(i+1))))
+	}
+	p.moreBlocks(6)
+	var stats []sim.Snapshot
+	for _, stop := range stops {
+		stats = append(stats, stop())
+	}
+	p.everyShareIsCredited(stats...)
+	p.Eventually("the last block is followed", 5*time.Second, func() bool { return followed() == d[0].height() })
+	found := p.Count(`SELECT count(*) FROM purepool.block WHERE main`)
+	if found < 5 {
+		t.Errorf("%d blocks of the chain are known as the pool's", found)
+	}
+
+	// Strangers' blocks: the pool's mature, and its payments confirm.
+	strangers := func(n int) { d[1].call("generatetoaddress", nil, n, minerAddress) }
+	strangers(101)
+	p.Eventually("every block is shared out", 30*time.Second, func() bool {
+		return p.Count(`SELECT count(*) FROM purepool.block WHERE main AND state <> 'mature'`) == 0
 	})
-	t.Logf("%d blocks accepted, height %d, miners %+v, %d credited", blocks(), d[0].height(), stats, h.Count(`SELECT count(*) FROM purepool.share`))
-	if n := h.Count(`SELECT count(*) FROM purepool.rejected_share`); n != 0 {
-		t.Errorf("%d shares rejected", n)
+	owed := func() int64 {
+		return p.Count(`SELECT count(*) FROM purepool.account a JOIN purepool.balance b ON b.account_id = a.id WHERE a.kind = 'miner' AND b.amount >= 50000000`)
 	}
-	if n := h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'refused'`); n != 0 {
-		t.Errorf("%d blocks refused", n)
-	}
-	h.Eventually("no block is undecided", time.Minute, func() bool {
-		return h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'pending'`) == 0
+	p.Eventually("the wallet has paid", 30*time.Second, func() bool {
+		return owed() == 0 && p.Count(`SELECT count(*) FROM purepool.payment WHERE state NOT IN ('sent', 'confirmed')`) == 0 &&
+			p.Count(`SELECT count(*) FROM purepool.payment`) > 0
 	})
-	if code := p.Stop(); code != 0 {
-		t.Errorf("exit code %d\n%s", code, p.Output())
+	await(t, 20*time.Second, "the payments are known to the other node", func() bool {
+		var pool []string
+		d[1].call("getrawmempool", &pool)
+		return int64(len(pool)) >= p.Count(`SELECT count(*) FROM purepool.payment WHERE state = 'sent'`)
+	})
+	strangers(3)
+	p.Eventually("every payment is confirmed", 30*time.Second, func() bool {
+		return p.Count(`SELECT count(*) FROM purepool.payment WHERE state <> 'confirmed'`) == 0
+	})
+
+	total := int64(0)
+	for i, address := range miners {
+		var got bbprpc.Amount
+		d[1].call("getreceivedbyaddress", &got, address)
+		paid := p.Count(`SELECT coalesce(sum(i.amount), 0) FROM purepool.payment_item i JOIN purepool.miner m ON m.id = i.miner_id WHERE m.address = $1 AND i.state = 'paid'`, address)
+		left := p.Count(`SELECT coalesce(sum(b.amount), 0) FROM purepool.balance b JOIN purepool.account a ON a.id = b.account_id JOIN purepool.miner m ON m.id = a.miner_id
+			WHERE m.address = $1 AND a.kind = 'miner'`, address)
+		t.Logf("miner %d: %d satoshis in its wallet, %d still owed", i+1, got, left)
+		if int64(got) != paid || paid == 0 {
+			t.Errorf("miner %d has %d satoshis, the books say %d", i+1, got, paid)
+		}
+		total += paid + left
+	}
+	var rewards int64
+	for height := int64(2); height <= d[0].height(); height++ {
+		if out := d[0].block(height).Tx[0].Vout[0]; len(out.Script.Addresses) == 1 && out.Script.Addresses[0] == d[0].address {
+			rewards += int64(out.Value)
+		}
+	}
+	fee := p.Count(`SELECT coalesce(sum(l.amount), 0) FROM purepool.journal_line l JOIN purepool.account a ON a.id = l.account_id JOIN purepool.journal j ON j.id = l.entry_id
+		WHERE a.kind IN ('fee', 'unclaimed') AND j.kind = 'block'`) // unclaimed: the finder was late, and nobody else had worked
+	if rewards != total+fee || fee == 0 {
+		t.Errorf("the chain has given %d satoshis; miners have got %d, and the pool has kept %d", rewards, total, fee)
+	}
+	var audits []struct {
+		Network string
+		Clean   bool
+	}
+	must(t, json.Unmarshal([]byte(p.Purepool("admin", "audit", "--json")), &audits)) // its exit code says the same
+	for _, a := range audits {
+		if !a.Clean {
+			t.Errorf("the audit of %s is not clean", a.Network)
+		}
+	}
+	if code := frontend.Stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, frontend.Output())
+	}
+	if code := backend.Stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, backend.Output())
+	}
+}
+
+// TestFrontendAndBackendMineOverRabbitMQ has the two in processes of their own
+// and nothing between them but RabbitMQ and the database: jobs go one way, shares
+// and blocks the other, also while either is killed.
+func TestFrontendAndBackendMineOverRabbitMQ(t *testing.T) {
+	t.Parallel()
+	p := programOf(t, queuetest.NewRabbitMQ(t), "", "", nodes(t, 2))
+	backend, frontend := p.Start("backend"), p.Start("frontend")
+	backend.WaitReady(p.Backend, time.Minute)
+	frontend.WaitReady(p.Health, time.Minute)
+	p.portIsOpen()
+	stop := p.mine(minerAddress, 384)
+	p.moreBlocks(3)
+	backend.Kill()
+	backend = p.Start("backend")
+	backend.WaitReady(p.Backend, time.Minute)
+	p.moreBlocks(3)
+	frontend.Kill()
+	frontend = p.Start("frontend")
+	frontend.WaitReady(p.Health, time.Minute)
+	p.moreBlocks(3)
+	p.everyShareIsCredited(stop())
+	for _, role := range []*program.Process{frontend, backend} {
+		if code := role.Stop(); code != 0 {
+			t.Errorf("exit code %d\n%s", code, role.Output())
+		}
 	}
 }
