@@ -22,12 +22,26 @@ func (j *Job) TimeAllowed(seconds uint32, receivedAt Moment) bool {
 
 // Assembler puts headers together. It keeps a buffer and a hasher, so it is NOT
 // safe for concurrent use: make one per worker. After the first job it allocates
-// nothing.
+// nothing. A job must not change between two calls.
 type Assembler struct {
 	algorithm string
 	hasher    pow.Hasher
 	coinbase  []byte
 	header    [chain.HeaderSize]byte
+
+	// The last merkle root. Shares come in groups that differ in nonce and time
+	// alone: of one miner, handed on together.
+	rootOf  *Job
+	rootFor rootKey
+	root    [32]byte
+}
+
+// rootKey is what a coinbase is made of beside its job.
+type rootKey struct {
+	extranonce1 Extranonce1
+	extranonce2 [MaxExtranonce2]byte
+	size        uint8
+	target      Bits
 }
 
 // Coinbase returns the coinbase that a share was made with, valid until the
@@ -46,6 +60,21 @@ func (a *Assembler) Coinbase(j *Job, f *Found) []byte {
 // Header returns the 80 bytes of a share's header, valid until the assembler's
 // next call.
 func (a *Assembler) Header(j *Job, f *Found) []byte {
+	if key := (rootKey{f.Extranonce1, f.Extranonce2, f.Extranonce2Size, f.Target}); a.rootOf != j || a.rootFor != key {
+		a.rootOf, a.rootFor, a.root = j, key, a.merkleRoot(j, f)
+	}
+	version := j.Version&^j.VersionMask | f.VersionBits&j.VersionMask
+	h := a.header[:]
+	binary.LittleEndian.PutUint32(h[0:], version)
+	copy(h[4:36], j.Prev[:])
+	copy(h[36:68], a.root[:])
+	binary.LittleEndian.PutUint32(h[68:], f.Time)
+	binary.LittleEndian.PutUint32(h[72:], j.Bits)
+	binary.LittleEndian.PutUint32(h[76:], f.Nonce)
+	return h
+}
+
+func (a *Assembler) merkleRoot(j *Job, f *Found) [32]byte {
 	root := doubleHash(a.Coinbase(j, f))
 	var pair [64]byte
 	for i := range j.Branches {
@@ -53,15 +82,7 @@ func (a *Assembler) Header(j *Job, f *Found) []byte {
 		copy(pair[32:], j.Branches[i][:])
 		root = doubleHash(pair[:])
 	}
-	version := j.Version&^j.VersionMask | f.VersionBits&j.VersionMask
-	h := a.header[:]
-	binary.LittleEndian.PutUint32(h[0:], version)
-	copy(h[4:36], j.Prev[:])
-	copy(h[36:68], root[:])
-	binary.LittleEndian.PutUint32(h[68:], f.Time)
-	binary.LittleEndian.PutUint32(h[72:], j.Bits)
-	binary.LittleEndian.PutUint32(h[76:], f.Nonce)
-	return h
+	return root
 }
 
 // Proof returns the hash of a share's header by the job's algorithm, most
