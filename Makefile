@@ -31,6 +31,11 @@ run: deps-run ## Start the demo pool: nothing to configure, Ctrl-C stops it (ARG
 	CGO_ENABLED=0 $(GO) build -o bin/purepool ./cmd/purepool
 	exec bin/purepool demo $(ARGS)
 
+.PHONY: demo-full
+demo-full: deps-full ## The demo with Prometheus and all alert rules beside it (ARGS="--help")
+	CGO_ENABLED=0 $(GO) build -o bin/purepool ./cmd/purepool
+	exec bin/purepool demo --prometheus $(ARGS)
+
 .PHONY: build
 build: ## Build bin/purepool, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purepool ./cmd/purepool
@@ -80,14 +85,20 @@ docs: ## Write docs/CONFIGURATION.md anew from the code
 	$(GO) run ./cmd/purepool config reference > docs/CONFIGURATION.md.new
 	mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md
 
+.PHONY: dashboards
+dashboards: ## Write grafana/dashboards anew from the code
+	$(GO) run ./grafana/generate grafana/dashboards
+
 .PHONY: deps
 deps: ## Install what run, test, lint and bench need and this machine lacks
 	@scripts/deps run test lint bench
 
 # One internal target a level, so that `make run` installs no broker.
-.PHONY: deps-run deps-test deps-lint deps-bench deps-lint-fmt
+.PHONY: deps-run deps-full deps-test deps-lint deps-bench deps-lint-fmt
 deps-run:
 	@scripts/deps run
+deps-full:
+	@scripts/deps full
 deps-test:
 	@scripts/deps run test
 deps-lint:
@@ -104,4 +115,4 @@ clean: ## Remove what was built here, the tools included
 .PHONY: help
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -9,13 +9,14 @@ import (
 )
 
 type demoCmd struct {
-	Dir      string        `placeholder:"DIR" help:"Folder of everything it keeps (default: /var/lib/purepool-demo for root, else purepool-demo in the user's data folder)."`
-	Duration time.Duration `default:"0s" help:"Stop after this time; 0s: when told, or with --fast after an hour of the pool's life."`
-	Fast     bool          `help:"Twenty times the pace: an hour of the pool's life takes three minutes."`
-	Miners   int           `default:"6" help:"Simulated miners."`
-	Rigs     int           `default:"2" help:"Rigs of each miner."`
-	Faults   int           `default:"100" help:"Wrong solutions, of a thousand."`
-	Plain    bool          `help:"Write lines where a terminal would get one live screen."`
+	Dir        string        `placeholder:"DIR" help:"Folder of everything it keeps (default: /var/lib/purepool-demo for root, else purepool-demo in the user's data folder)."`
+	Duration   time.Duration `default:"0s" help:"Stop after this time; 0s: when told, or with --fast after an hour of the pool's life."`
+	Fast       bool          `help:"Twenty times the pace: an hour of the pool's life takes three minutes."`
+	Miners     int           `default:"6" help:"Simulated miners."`
+	Rigs       int           `default:"2" help:"Rigs of each miner."`
+	Faults     int           `default:"100" help:"Wrong solutions, of a thousand."`
+	Prometheus bool          `help:"Run a Prometheus beside it, with all rules; it must be installed (make demo-full installs it)."`
+	Plain      bool          `help:"Write lines where a terminal would get one live screen."`
 }
 
 // Help is printed below the flags.
@@ -34,7 +35,7 @@ func (c *demoCmd) Run(a *app) error {
 		}
 	}
 	return demo.Run(a.ctx, demo.Options{
-		Dir: dir, Duration: c.Duration, Fast: c.Fast, Miners: c.Miners, Rigs: c.Rigs, FaultPerMille: c.Faults,
+		Dir: dir, Duration: c.Duration, Fast: c.Fast, Prometheus: c.Prometheus, Miners: c.Miners, Rigs: c.Rigs, FaultPerMille: c.Faults,
 		Out: a.stdout, Screen: !c.Plain && isTerminal(a), Version: version(),
 	})
 }

@@ -28,8 +28,10 @@ type Options struct {
 	Dir      string        // everything that is kept stands here
 	Duration time.Duration // 0: until told to stop, or where it is fast for an hour of the pool's life
 	Fast     bool          // twenty times the pace
-	Miners   int           // addresses
-	Rigs     int           // rigs of each address
+	// Prometheus runs beside, with all rules.
+	Prometheus bool
+	Miners     int // addresses
+	Rigs       int // rigs of each address
 	// FaultPerMille is how many of a thousand solutions are wrong on purpose.
 	FaultPerMille int
 	Out           io.Writer
@@ -58,12 +60,14 @@ type demo struct {
 	store   *ledger.BackendStore
 	daemon  *daemon.Daemon
 	fleet   *miner.Fleet
-	where   role.Addresses
-	pace    pace
-	config  string // the configuration's path
-	begun   time.Time
-	money   money
-	before  ledger.Counts // what earlier runs left
+	// prometheus is where Prometheus listens; empty where it does not run.
+	prometheus string
+	where      role.Addresses
+	pace       pace
+	config     string // the configuration's path
+	begun      time.Time
+	money      money
+	before     ledger.Counts // what earlier runs left
 }
 
 // Run plays the demo until ctx ends or the duration is over, and takes it down.
@@ -187,7 +191,7 @@ func (d *demo) pool(ctx context.Context) error {
 	}()
 	select {
 	case d.where = <-ready:
-		err = d.mine(minersCtx)
+		err = d.watched(minersCtx, d.mine)
 	case <-minersCtx.Done():
 	}
 	stopPool()

@@ -67,7 +67,10 @@ func (d *demo) places() string {
 	}
 	row("Miners connect to", "http://%s/Action.aspx  (network %s)", d.where.HTTP[0], network)
 	row("Is it well?", "http://%s/readyz", d.where.Health)
-	row("Prometheus", "http://%s/metrics", d.where.Health)
+	row("Metrics", "http://%s/metrics", d.where.Health)
+	if d.prometheus != "" {
+		row("Prometheus", "http://%s/alerts", d.prometheus)
+	}
 	row("Pages", "http://%s/", d.where.Web)
 	row("Coin daemon", "%s  (simulated)", d.daemon.URL())
 	row("Folder", "%s  (purepool.toml, purepool.log)", d.opts.Dir)
