@@ -21,7 +21,8 @@ type ChainBlock struct {
 	Hash      [32]byte // display order
 	Prev      [32]byte // display order
 	BlockTime time.Time
-	Subsidy   int64 // satoshis: whole coins in the classic age, the coinbase's outputs today
+	Subsidy   int64    // satoshis: whole coins in the classic age, the coinbase's outputs today
+	Hashes    *big.Int // expected hashes of the block's target; nil: not known
 	// Ours is set for a block that pays the pool.
 	Ours *FoundBlock
 }
@@ -144,10 +145,10 @@ func leaveMain(ctx context.Context, tx *sqlx.Tx, networkID int16, above int32, s
 
 func addChainBlock(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBlock) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO chain_block (network_id, height, hash, prev, block_time, subsidy)
-		VALUES ($1, $2, $3, $4, $5, $6)
+		INSERT INTO chain_block (network_id, height, hash, prev, block_time, subsidy, hashes)
+		VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS numeric))
 		ON CONFLICT (network_id, hash) DO UPDATE SET main = true WHERE NOT chain_block.main`,
-		networkID, c.Height, c.Hash[:], c.Prev[:], c.BlockTime.UTC(), c.Subsidy)
+		networkID, c.Height, c.Hash[:], c.Prev[:], c.BlockTime.UTC(), c.Subsidy, hashesText(c.Hashes))
 	if err != nil || c.Ours == nil {
 		return err
 	}
@@ -172,6 +173,14 @@ func addChainBlock(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBl
 		WHERE NOT block.main`,
 		networkID, c.Height, c.Hash[:], c.BlockTime.UTC(), storedTime(o.SeenAt), o.Reward, hashes, guid, f.MinerID, f.id(), f.at())
 	return err
+}
+
+// hashesText is null where they are not known.
+func hashesText(hashes *big.Int) sql.NullString {
+	if hashes == nil || hashes.Sign() <= 0 {
+		return sql.NullString{}
+	}
+	return sql.NullString{String: hashes.String(), Valid: true}
 }
 
 // foundShare is the share that was a block.

@@ -103,6 +103,14 @@ GROUP BY worker_id
 ON CONFLICT (worker_id, hour) DO UPDATE SET shares = excluded.shares, rejected = excluded.rejected, weight = excluded.weight
 WHERE (h.shares, h.rejected, h.weight) <> (excluded.shares, excluded.rejected, excluded.weight)`
 
+// networkReasonsSQL uses reject_hour_hour.
+const networkReasonsSQL = `
+INSERT INTO network_reject_hour AS n (network_id, hour, reason, rejected)
+SELECT $1, CAST($2 AS timestamptz), reason, sum(rejected)
+FROM reject_hour WHERE network_id = $1 AND hour >= $2 AND hour < $3
+GROUP BY reason
+ON CONFLICT (network_id, hour, reason) DO UPDATE SET rejected = excluded.rejected`
+
 func (r *roller) hours(ctx context.Context, done *RolledUp) error {
 	first, _ := dayRange(r.now)
 	var hours []time.Time
@@ -110,7 +118,7 @@ func (r *roller) hours(ctx context.Context, done *RolledUp) error {
 		return err
 	}
 	for _, hour := range hours {
-		for _, stmt := range []string{workerHourSQL, networkHourSQL} {
+		for _, stmt := range []string{workerHourSQL, networkReasonsSQL, networkHourSQL} {
 			if _, err := r.tx.ExecContext(ctx, stmt, r.networkID, hour.UTC(), hour.UTC().Add(time.Hour)); err != nil {
 				return err
 			}
@@ -207,6 +215,18 @@ ON CONFLICT (miner_id) DO UPDATE SET workers = excluded.workers, shares = exclud
 WHERE (m.workers, m.shares, m.rejected, m.weight, m.weight_short)
    <> (excluded.workers, excluded.shares, excluded.rejected, excluded.weight, excluded.weight_short)`
 
+// networkRecentSQL: credits and payments move balances.
+const networkRecentSQL = `
+INSERT INTO network_recent AS n (network_id, rolled_at, short_since, day_since, miners, workers, miners_day, miners_moved)
+SELECT $1, $2, $3, $4, count(*) FILTER (WHERE workers > 0), coalesce(sum(workers), 0), count(*) FILTER (WHERE shares > 0),
+       (SELECT count(*) FROM account a JOIN balance b ON b.account_id = a.id
+        WHERE a.network_id = $1 AND a.kind = 'miner' AND b.updated_at > CAST($2 AS timestamptz) - interval '24 hours')
+FROM miner_recent WHERE network_id = $1
+ON CONFLICT (network_id) DO UPDATE SET rolled_at = excluded.rolled_at, short_since = excluded.short_since,
+    day_since = excluded.day_since, miners = excluded.miners, workers = excluded.workers, miners_day = excluded.miners_day,
+    miners_moved = excluded.miners_moved
+RETURNING miners_day`
+
 func (r *roller) recent(ctx context.Context, done *RolledUp) error {
 	short := r.now.Add(-shortWindow).Truncate(time.Minute)
 	day := r.now.Truncate(time.Hour).Add(-23 * time.Hour)
@@ -220,11 +240,5 @@ func (r *roller) recent(ctx context.Context, done *RolledUp) error {
 	if err != nil {
 		return err
 	}
-	return r.tx.GetContext(ctx, &done.Miners, `
-		INSERT INTO network_recent AS n (network_id, rolled_at, short_since, day_since, miners, workers, miners_day)
-		SELECT $1, $2, $3, $4, count(*) FILTER (WHERE workers > 0), coalesce(sum(workers), 0), count(*) FILTER (WHERE shares > 0)
-		FROM miner_recent WHERE network_id = $1
-		ON CONFLICT (network_id) DO UPDATE SET rolled_at = excluded.rolled_at, short_since = excluded.short_since,
-		    day_since = excluded.day_since, miners = excluded.miners, workers = excluded.workers, miners_day = excluded.miners_day
-		RETURNING miners_day`, r.networkID, r.now, short, day)
+	return r.tx.GetContext(ctx, &done.Miners, networkRecentSQL, r.networkID, r.now, short, day)
 }

@@ -80,8 +80,14 @@ func TestWebReadsAMiner(t *testing.T) {
 	now = time.Now().UTC()
 	web := openWeb(t, db)
 	ctx := t.Context()
-	m := get[ledger.WebMiner](t)(web.FindMiner(ctx, fixture.Main, addresses[0]))
-	workers := get[[]ledger.WorkerFigures](t)(web.Workers(ctx, m.ID, now))
+	m := get[map[string]ledger.WebMiner](t)(web.FindMiners(ctx, fixture.Main, []string{addresses[3], addresses[0], "nobody"}))[addresses[0]]
+	// The others of the same reading must not be mixed in.
+	all := get[map[int64]*ledger.MinerFigures](t)(web.MinerFigures(ctx, []int64{m.ID + 1, m.ID, 77}, 20, now))
+	if len(all) != 3 || len(all[77].Workers) != 0 || len(all[m.ID+1].Workers) != 3 || len(all[77].Days) != 7 {
+		t.Fatalf("figures %+v", all)
+	}
+	figures := all[m.ID]
+	workers := figures.Workers
 	online := 0
 	for _, w := range workers {
 		if w.Online(now) {
@@ -94,35 +100,35 @@ func TestWebReadsAMiner(t *testing.T) {
 	if len(workers) != 9 || online != 8 || workers[8].Name != "old" {
 		t.Errorf("%d workers, %d online: %+v", len(workers), online, workers)
 	}
-	if money := get[ledger.Money](t)(web.Money(ctx, fixture.Main, m.ID)); money.Immature <= 0 || money.Paid <= 0 || money.LastPaymentAt.IsZero() {
+	if money := figures.Money; money.Immature <= 0 || money.Paid <= 0 || money.LastPaymentAt.IsZero() {
 		t.Errorf("money %+v", money)
 	}
-	if list := get[[]ledger.WorkerRefusals](t)(web.MinerRefusals(ctx, m.ID, now)); len(list) < 9 {
+	if list := figures.Refusals; len(list) < 9 {
 		t.Errorf("refusals %+v", list)
 	}
-	entries := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, math.MaxInt64))
+	entries := figures.Entries
 	if len(entries) != 20 || entries[0].Kind != "block" || entries[0].Height == 0 || entries[7].Kind != "payment" || entries[7].Amount >= 0 {
 		t.Errorf("entries %+v", entries)
 	}
-	next := get[[]ledger.Entry](t)(web.Entries(ctx, fixture.Main, m.ID, 20, entries[19].ID))
+	next := get[[]ledger.Entry](t)(web.Entries(ctx, m.ID, 20, entries[19].ID))
 	if len(next) == 0 || next[0].ID >= entries[19].ID {
 		t.Errorf("next page %+v", next)
 	}
-	if list := get[[]ledger.MinerPayment](t)(web.MinerPayments(ctx, m.ID, 20, math.MaxInt64)); len(list) != 1 || list[0].TxID == [32]byte{} {
+	if list := figures.Payments; len(list) != 1 || list[0].TxID == [32]byte{} {
 		t.Errorf("payments %+v", list)
 	}
 	if pulses := get[map[int64]ledger.MinerPulse](t)(web.MinerPulses(ctx, []int64{m.ID, 2, 77}, now)); len(pulses) != 2 || pulses[m.ID].HashesPerSecond == 0 {
 		t.Errorf("pulses %+v", pulses)
 	}
-	if days := get[[]ledger.MinerDay](t)(web.MinerDays(ctx, m.ID, now)); len(days) != 7 || days[5].Shares == 0 {
+	if days := figures.Days; len(days) != 7 || days[5].Shares == 0 {
 		t.Errorf("days %+v", days)
 	}
 	for _, span := range []string{"day", "week", "month"} {
-		if s := get[ledger.Series](t)(web.MinerSeries(ctx, m.ID, span, now)); len(s.Points) < 140 {
-			t.Errorf("%s: %d points", span, len(s.Points))
+		if s := get[map[int64]ledger.Series](t)(web.MinerSeries(ctx, []int64{2, m.ID}, span, now)); len(s) != 2 || len(s[m.ID].Points) < 140 || s[m.ID].Points[len(s[m.ID].Points)-3].Shares <= 0 || s[m.ID].Points[139] == s[2].Points[139] && span != "month" {
+			t.Errorf("%s: %d points, %+v", span, len(s[m.ID].Points), s[m.ID].Points[max(0, len(s[m.ID].Points)-3):])
 		}
 	}
-	if r := get[*ledger.Rating](t)(web.Rating(ctx, m.ID)); r != nil {
+	if r := figures.Rating; r != nil {
 		t.Errorf("a rating of nobody: %+v", r)
 	}
 }
@@ -130,8 +136,8 @@ func TestWebReadsAMiner(t *testing.T) {
 func TestAnUnknownMinerIsNoSuchMiner(t *testing.T) {
 	web := openWeb(t, ledgertest.New(t))
 	for _, address := range []string{"", "x", "B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTH", "\x00", "\xff", "'; DROP TABLE miner; --"} {
-		if _, err := web.FindMiner(t.Context(), fixture.Main, address); !errors.Is(err, ledger.ErrNoSuchMiner) {
-			t.Errorf("%q: %v", address, err)
+		if found, err := web.FindMiners(t.Context(), fixture.Main, []string{address}); err != nil || len(found) != 0 {
+			t.Errorf("%q: %v, %v", address, found, err)
 		}
 	}
 	if _, err := web.NetworkSeries(t.Context(), fixture.Main, "year", time.Now()); !errors.Is(err, ledger.ErrBadSpan) {

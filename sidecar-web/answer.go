@@ -30,23 +30,53 @@ const zipFrom = 600
 
 func newAnswer(status int, contentType string, body []byte, maxAge time.Duration) *answer {
 	sum := sha256.Sum256(body)
-	a := &answer{status: status, contentType: contentType, body: body, etag: hex.EncodeToString(sum[:9]), maxAge: maxAge}
+	return &answer{status: status, contentType: contentType, body: body, etag: hex.EncodeToString(sum[:9]), maxAge: maxAge}
+}
+
+// newAnswer makes an answer and its compressed form.
+func (s *Server) newAnswer(status int, contentType string, body []byte, maxAge time.Duration) *answer {
+	a := newAnswer(status, contentType, body, maxAge)
 	if len(body) >= zipFrom {
-		if z := zip(body, gzip.DefaultCompression); len(z) < len(body) {
+		if z := s.zip(body); len(z) < len(body) {
 			a.zipped = z
 		}
 	}
 	return a
 }
 
-func zip(body []byte, level int) []byte {
+// zip compresses what is sent for seconds only: fast, with a writer that has
+// been used before, since making one costs more than using it.
+func (s *Server) zip(body []byte) []byte {
 	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, level)
-	if err != nil {
-		panic(err) // a constant of this package
+	w, ok := s.zippers.Get().(*gzip.Writer)
+	if ok {
+		w.Reset(&out)
+	} else {
+		w = newZipper(&out, gzip.BestSpeed)
 	}
-	_, _ = w.Write(body) // into memory: never fails
+	defer s.zippers.Put(w)
+	zipInto(w, body)
+	return out.Bytes()
+}
+
+func newZipper(out *bytes.Buffer, level int) *gzip.Writer {
+	w, err := gzip.NewWriterLevel(out, level)
+	if err != nil {
+		panic(err) // the level is a constant of this package
+	}
+	return w
+}
+
+// zipInto writes into memory, which never fails.
+func zipInto(w *gzip.Writer, body []byte) {
+	_, _ = w.Write(body)
 	_ = w.Close()
+}
+
+// zipSmall compresses as well as can be: what is made once and kept for a year.
+func zipSmall(body []byte) []byte {
+	var out bytes.Buffer
+	zipInto(newZipper(&out, gzip.BestCompression), body)
 	return out.Bytes()
 }
 

@@ -118,16 +118,16 @@ func (s *Server) apiFail(q *request, status int, text string) int {
 	if status == http.StatusServiceUnavailable && q.w.Header().Get("Retry-After") == "" {
 		q.w.Header().Set("Retry-After", "10")
 	}
-	return apiJSON(status, apiError{text}, 0).send(q.w, q.Request)
+	return s.apiJSON(status, apiError{text}, 0).send(q.w, q.Request)
 }
 
 // apiJSON makes an answer of a value.
-func apiJSON(status int, value any, maxAge int) *answer {
+func (s *Server) apiJSON(status int, value any, maxAge int) *answer {
 	body, err := json.Marshal(value)
 	if err != nil {
 		panic(err) // the API's own types
 	}
-	a := newAnswer(status, "application/json", append(body, '\n'), seconds(maxAge))
+	a := s.newAnswer(status, "application/json", append(body, '\n'), seconds(maxAge))
 	a.public = true
 	return a
 }
@@ -169,7 +169,7 @@ func (s *Server) apiAnswer(q *request, route apiRoute) int {
 		if err != nil {
 			return nil, err
 		}
-		a := apiJSON(http.StatusOK, value, int(s.cfg.Fresh.Seconds()))
+		a := s.apiJSON(http.StatusOK, value, int(s.cfg.Fresh.Seconds()))
 		if next != "" {
 			query := url.Values{"before": {next}, "limit": {strconv.Itoa(p.limit)}}
 			a.link = "<" + q.URL.EscapedPath() + "?" + query.Encode() + `>; rel="next"`

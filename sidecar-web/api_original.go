@@ -71,7 +71,7 @@ func (s *Server) original(q *request, cacheKey string, maxAge time.Duration, bui
 		if err != nil {
 			return nil, err
 		}
-		a := newAnswer(http.StatusOK, "application/json", []byte(text), maxAge)
+		a := s.newAnswer(http.StatusOK, "application/json", []byte(text), maxAge)
 		a.public = true
 		return a, nil
 	})

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -54,7 +53,7 @@ func loadAssets() (*assets, error) {
 		}
 		file := newAnswer(200, contentType, body, 365*24*time.Hour)
 		if file.zipped != nil {
-			file.zipped = zip(body, gzip.BestCompression)
+			file.zipped = zipSmall(body)
 		}
 		if _, twice := a.files[named]; twice {
 			return fmt.Errorf("web: two assets are called %s", base)

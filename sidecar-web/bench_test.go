@@ -3,13 +3,11 @@ package web_test
 import (
 	"bufio"
 	"bytes"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,80 +16,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"purepool/ledger"
-	"purepool/ledger/ledgertest"
-	"purepool/ledger/pgcluster"
 	web "purepool/sidecar-web"
 	"purepool/test/web/fixture"
-)
-
-// The large ledger: -web.shares=10000000 takes some minutes to make and some
-// gigabytes of disk.
-var (
-	benchShares = flag.Int("web.shares", 100_000, "shares in the ledger of the benchmarks")
-	benchMiners = flag.Int("web.miners", 2_000, "miners in it")
-	benchDays   = flag.Int("web.days", 30, "days of roll-ups in it")
 )
 
 // clients is how many ask at the same time.
 const clients = 64
 
-// benchLedger makes the ledger on a server with usual settings, on disk.
-func benchLedger(b *testing.B) *ledger.WebStore {
-	b.Helper()
-	dir, err := os.MkdirTemp("", "webbench")
-	if err != nil {
-		b.Fatal(err)
-	}
-	cluster, err := pgcluster.Start(b.Context(), pgcluster.Options{
-		Dir: dir, ThrowAway: true, Settings: map[string]string{"shared_buffers": "512MB", "max_wal_size": "4GB"},
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = cluster.StopImmediate() })
-	if err := cluster.EnsureDatabase(b.Context(), "pool"); err != nil {
-		b.Fatal(err)
-	}
-	if err := ledger.Migrate(b.Context(), cluster.DSN(pgcluster.Superuser, "pool"), ledger.MigrateOptions{Networks: ledgertest.Networks()}); err != nil {
-		b.Fatal(err)
-	}
-	super, err := sqlx.Open("postgres", cluster.DSN(pgcluster.Superuser, "pool")+" search_path=purepool TimeZone=UTC")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer super.Close()
-	begun := time.Now()
-	fixture.Large(b, super, fixture.Size{Miners: *benchMiners, Days: *benchDays, Shares: *benchShares, Blocks: 60 * *benchDays})
-	backend, err := ledger.OpenBackend(b.Context(), cluster.DSN(ledger.RoleBackend, "pool"), ledger.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer backend.Close()
-	made := time.Now()
-	if _, err := backend.RollUp(b.Context(), fixture.Main, time.Now()); err != nil {
-		b.Fatal(err)
-	}
-	first := time.Since(made)
-	made = time.Now()
-	if _, err := backend.RollUp(b.Context(), fixture.Main, time.Now()); err != nil {
-		b.Fatal(err)
-	}
-	b.Logf("%d shares, %d miners, %d days: made in %v, rolled up in %v, again in %v",
-		*benchShares, *benchMiners, *benchDays, made.Sub(begun).Round(time.Second), first.Round(time.Millisecond), time.Since(made).Round(time.Millisecond))
-	store, err := ledger.OpenWeb(b.Context(), cluster.DSN(ledger.RoleWeb, "pool"), ledger.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = store.Close() })
-	return store
-}
-
 func BenchmarkPages(b *testing.B) {
-	store := benchLedger(b)
+	store, clock := benchLedger(b)
 	address := func(i int) string { return fixture.Address(i % *benchMiners) }
 	routes := []struct {
 		name string
@@ -121,6 +56,7 @@ func BenchmarkPages(b *testing.B) {
 			name := map[bool]string{true: "/uncached", false: "/cached"}[fresh == time.Nanosecond]
 			b.Run(r.name+name, func(b *testing.B) {
 				cfg := config()
+				cfg.Now = clock
 				cfg.Fresh, cfg.LiveEvery, cfg.RatePerIP, cfg.BurstPerIP = fresh, 2*fresh, 1e9, 1e9
 				s, err := web.New(cfg, store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 				if err != nil {
@@ -133,7 +69,9 @@ func BenchmarkPages(b *testing.B) {
 			continue
 		}
 		b.Run(r.name+"/bare", func(b *testing.B) {
-			s := newServer(b, config(), store)
+			cfg := config()
+			cfg.Now = clock
+			s := newServer(b, cfg, store)
 			answer := ask(b, s.Handler(), "GET", r.path(0), map[string]string{"Accept-Encoding": "gzip"}, "")
 			body := []byte(text(b, answer))
 			load(b, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -21,16 +21,13 @@ type Store interface {
 	Transactions(ctx context.Context, networkID int16, limit int, before int64) ([]ledger.Transaction, error)
 	Miners(ctx context.Context, networkID int16, limit int, weight string, minerID int64) ([]ledger.RecentMiner, error)
 
-	FindMiner(ctx context.Context, networkID int16, address string) (ledger.WebMiner, error)
-	Workers(ctx context.Context, minerID int64, now time.Time) ([]ledger.WorkerFigures, error)
-	MinerRefusals(ctx context.Context, minerID int64, now time.Time) ([]ledger.WorkerRefusals, error)
-	MinerDays(ctx context.Context, minerID int64, now time.Time) ([]ledger.MinerDay, error)
-	MinerSeries(ctx context.Context, minerID int64, span string, now time.Time) (ledger.Series, error)
+	// The next ones read for several miners at once.
+	FindMiners(ctx context.Context, networkID int16, addresses []string) (map[string]ledger.WebMiner, error)
+	MinerFigures(ctx context.Context, minerIDs []int64, newest int, now time.Time) (map[int64]*ledger.MinerFigures, error)
+	MinerSeries(ctx context.Context, minerIDs []int64, span string, now time.Time) (map[int64]ledger.Series, error)
 	MinerPulses(ctx context.Context, minerIDs []int64, now time.Time) (map[int64]ledger.MinerPulse, error)
-	Money(ctx context.Context, networkID int16, minerID int64) (ledger.Money, error)
-	Entries(ctx context.Context, networkID int16, minerID int64, limit int, before int64) ([]ledger.Entry, error)
+	Entries(ctx context.Context, minerID int64, limit int, before int64) ([]ledger.Entry, error)
 	MinerPayments(ctx context.Context, minerID int64, limit int, before int64) ([]ledger.MinerPayment, error)
-	Rating(ctx context.Context, minerID int64) (*ledger.Rating, error)
 }
 
 // Kinds of endpoints.
@@ -54,7 +51,7 @@ type Endpoint struct {
 // Network is a network that the pages show.
 type Network struct {
 	Name  string // in addresses: main, test, regtest
-	ID    int16  // the ledger's number
+	ID    int16  // the ledger's number; 0 where it is not known yet (see Open)
 	Chain chain.Network
 	// Ticker stands behind amounts: BBP.
 	Ticker string

@@ -2,9 +2,9 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"purepool/ledger"
@@ -74,11 +74,34 @@ func (b *builder) series(span string) (ledger.Series, error) {
 	return note(b, k, err)
 }
 
+// spanOfMiner is a series that somebody asks for.
+type spanOfMiner struct {
+	miner int64
+	span  string
+}
+
 func (b *builder) minerSeries(m *ledger.WebMiner, span string) (ledger.Series, error) {
 	k, err := b.s.serieses.get(b.ctx, fmt.Sprint("miner ", m.ID, " ", span), func(ctx context.Context) (ledger.Series, error) {
-		return b.s.store.MinerSeries(ctx, m.ID, span, b.s.cfg.Now())
+		return b.s.seriesTogether.get(ctx, spanOfMiner{m.ID, span})
 	})
 	return note(b, k, err)
+}
+
+func (s *Server) readSerieses(ctx context.Context, keys []spanOfMiner) (map[spanOfMiner]ledger.Series, error) {
+	bySpan, all := map[string][]int64{}, make(map[spanOfMiner]ledger.Series, len(keys))
+	for _, k := range keys {
+		bySpan[k.span] = append(bySpan[k.span], k.miner)
+	}
+	for span, ids := range bySpan {
+		found, err := s.store.MinerSeries(ctx, ids, span, s.cfg.Now())
+		if err != nil {
+			return nil, err
+		}
+		for id, series := range found {
+			all[spanOfMiner{id, span}] = series
+		}
+	}
+	return all, nil
 }
 
 // position is where a page of a list begins; the zero one is its beginning.
@@ -118,12 +141,33 @@ func (s *Server) findMiner(ctx context.Context, n *Network, address string) (kno
 		return known[*ledger.WebMiner]{}, nil
 	}
 	return s.found.get(ctx, n.Name+" "+address, func(ctx context.Context) (*ledger.WebMiner, error) {
-		m, err := s.store.FindMiner(ctx, n.ID, address)
-		if errors.Is(err, ledger.ErrNoSuchMiner) {
-			return nil, nil //nolint:nilnil // none is an answer, and worth keeping
-		}
-		return &m, err
+		return s.findTogether.get(ctx, addressOn{n.ID, address})
 	})
+}
+
+// addressOn is an address that somebody looks for.
+type addressOn struct {
+	network int16
+	address string
+}
+
+// readMiners looks addresses up; those of nobody stay nil, which is an answer,
+// and worth keeping.
+func (s *Server) readMiners(ctx context.Context, keys []addressOn) (map[addressOn]*ledger.WebMiner, error) {
+	byNetwork, all := map[int16][]string{}, make(map[addressOn]*ledger.WebMiner, len(keys))
+	for _, k := range keys {
+		byNetwork[k.network] = append(byNetwork[k.network], k.address)
+	}
+	for network, addresses := range byNetwork {
+		found, err := s.store.FindMiners(ctx, network, addresses)
+		if err != nil {
+			return nil, err
+		}
+		for address, m := range found {
+			all[addressOn{network, address}] = &m
+		}
+	}
+	return all, nil
 }
 
 // miner returns the miner with this address; nil where there is none.
@@ -132,43 +176,20 @@ func (b *builder) miner(address string) (*ledger.WebMiner, error) {
 	return note(b, k, err)
 }
 
-// minerDetails is what a miner's page shows beside his lists.
-type minerDetails struct {
-	Workers  []ledger.WorkerFigures
-	Refusals []ledger.WorkerRefusals
-	Days     []ledger.MinerDay
-	Money    ledger.Money
-	Rating   *ledger.Rating
-}
-
-func (b *builder) details(m *ledger.WebMiner) (*minerDetails, error) {
-	k, err := b.s.details.get(b.ctx, fmt.Sprint(m.ID), func(ctx context.Context) (*minerDetails, error) {
-		return b.s.readDetails(ctx, m)
+func (b *builder) details(m *ledger.WebMiner) (*ledger.MinerFigures, error) {
+	k, err := b.s.details.get(b.ctx, strconv.FormatInt(m.ID, 10), func(ctx context.Context) (*ledger.MinerFigures, error) {
+		return b.s.figuresTogether.get(ctx, m.ID)
 	})
 	return note(b, k, err)
 }
 
-func (s *Server) readDetails(ctx context.Context, m *ledger.WebMiner) (d *minerDetails, err error) {
-	d, now := &minerDetails{}, s.cfg.Now()
-	if d.Workers, err = s.store.Workers(ctx, m.ID, now); err != nil {
-		return nil, err
-	}
-	if d.Refusals, err = s.store.MinerRefusals(ctx, m.ID, now); err != nil {
-		return nil, err
-	}
-	if d.Days, err = s.store.MinerDays(ctx, m.ID, now); err != nil {
-		return nil, err
-	}
-	if d.Money, err = s.store.Money(ctx, m.NetworkID, m.ID); err != nil {
-		return nil, err
-	}
-	d.Rating, err = s.store.Rating(ctx, m.ID)
-	return d, err
+func (s *Server) readFigures(ctx context.Context, ids []int64) (map[int64]*ledger.MinerFigures, error) {
+	return s.store.MinerFigures(ctx, ids, minerRows+1, s.cfg.Now())
 }
 
 func (b *builder) entries(m *ledger.WebMiner, limit int, before int64) ([]ledger.Entry, error) {
 	k, err := b.s.entries.get(b.ctx, fmt.Sprint(m.ID, " ", limit, " ", before), func(ctx context.Context) ([]ledger.Entry, error) {
-		return b.s.store.Entries(ctx, m.NetworkID, m.ID, limit, before)
+		return b.s.store.Entries(ctx, m.ID, limit, before)
 	})
 	return note(b, k, err)
 }

@@ -39,22 +39,21 @@ func (empty) Miners(context.Context, int16, int, string, int64) (l []ledger.Rece
 	return
 }
 
-func (empty) FindMiner(_ context.Context, _ int16, address string) (ledger.WebMiner, error) {
-	if strings.HasPrefix(address, "x") {
-		return ledger.WebMiner{ID: 1, NetworkID: 1, Address: address}, nil
+func (empty) FindMiners(_ context.Context, _ int16, addresses []string) (map[string]ledger.WebMiner, error) {
+	found := map[string]ledger.WebMiner{}
+	for _, a := range addresses {
+		if strings.HasPrefix(a, "x") {
+			found[a] = ledger.WebMiner{ID: 1, NetworkID: 1, Address: a}
+		}
 	}
-	return ledger.WebMiner{}, ledger.ErrNoSuchMiner
+	return found, nil
 }
 
-func (empty) Workers(context.Context, int64, time.Time) (l []ledger.WorkerFigures, err error) { return }
-
-func (empty) MinerRefusals(context.Context, int64, time.Time) (l []ledger.WorkerRefusals, err error) {
-	return
+func (empty) MinerFigures(context.Context, []int64, int, time.Time) (map[int64]*ledger.MinerFigures, error) {
+	return map[int64]*ledger.MinerFigures{1: {}}, nil
 }
 
-func (empty) MinerDays(context.Context, int64, time.Time) (l []ledger.MinerDay, err error) { return }
-
-func (empty) MinerSeries(context.Context, int64, string, time.Time) (s ledger.Series, err error) {
+func (empty) MinerSeries(context.Context, []int64, string, time.Time) (s map[int64]ledger.Series, err error) {
 	return
 }
 
@@ -62,17 +61,13 @@ func (empty) MinerPulses(context.Context, []int64, time.Time) (m map[int64]ledge
 	return
 }
 
-func (empty) Money(context.Context, int16, int64) (m ledger.Money, err error) { return }
-
-func (empty) Entries(context.Context, int16, int64, int, int64) (l []ledger.Entry, err error) {
+func (empty) Entries(context.Context, int64, int, int64) (l []ledger.Entry, err error) {
 	return
 }
 
 func (empty) MinerPayments(context.Context, int64, int, int64) (l []ledger.MinerPayment, err error) {
 	return
 }
-
-func (empty) Rating(context.Context, int64) (*ledger.Rating, error) { return nil, nil }
 
 var _ web.Store = empty{}
 

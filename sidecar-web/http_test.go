@@ -153,6 +153,7 @@ func TestDaysAreUTCAndHalfOpenWhateverTheZone(t *testing.T) { // W4
 	for minute, shares := range map[time.Time]int{midnight.Add(-time.Minute): 10, midnight: 11, midnight.Add(time.Minute): 12} {
 		super.MustExec(`INSERT INTO network_minute (network_id, minute, shares) VALUES (1, $1, $2)`, minute, shares)
 	}
+	fixture.RollUp(t, db, midnight.Add(12*time.Hour))
 	for _, zone := range []string{"UTC", "America/New_York", "Pacific/Auckland"} {
 		super.MustExec(fmt.Sprintf(`ALTER ROLE purepool_web SET "TimeZone" = '%s'`, zone))
 		st, err := openStore(t, db.WebDSN()).Statistics(t.Context(), fixture.Main, midnight.Add(12*time.Hour))

@@ -267,7 +267,7 @@ func (s *Server) livePoll(q *request) int {
 		}
 		m = &k.Value
 	}
-	return newAnswer(http.StatusOK, "application/json", s.liveMessage(q.network, &pulse.Value, m), s.cfg.LiveEvery).send(q.w, q.Request)
+	return s.newAnswer(http.StatusOK, "application/json", s.liveMessage(q.network, &pulse.Value, m), s.cfg.LiveEvery).send(q.w, q.Request)
 }
 
 // topicOf reads what somebody wants to listen to; a status other than 0 is an

@@ -15,7 +15,7 @@ type object map[string]any
 func (s *Server) apiRoutes() []apiRoute { return apiRoutes() }
 
 func (s *Server) openAPIDocument(q *request) int {
-	a := newAnswer(http.StatusOK, "application/json", s.openAPI, time.Hour)
+	a := s.newAnswer(http.StatusOK, "application/json", s.openAPI, time.Hour)
 	a.public = true
 	return a.send(q.w, q.Request)
 }

@@ -14,7 +14,7 @@ import (
 // minerData is a miner's page.
 type minerData struct {
 	Miner    *ledger.WebMiner
-	Details  *minerDetails
+	Details  *ledger.MinerFigures
 	Chart    *chart
 	Workers  []workerView
 	Selected string // a worker by name
@@ -107,15 +107,20 @@ func (s *Server) miner(q *request) int {
 const minerRows = 20
 
 func (d *minerData) lists(b *builder, m *ledger.WebMiner, entriesBefore, paymentsBefore int64) (err error) {
-	if d.Entries, err = b.entries(m, minerRows+1, entriesBefore); err != nil {
-		return err
+	d.Entries, d.Payments = d.Details.Entries, d.Details.Payments
+	if !d.FirstEntries {
+		if d.Entries, err = b.entries(m, minerRows+1, entriesBefore); err != nil {
+			return err
+		}
+	}
+	if !d.FirstPayments {
+		if d.Payments, err = b.minerPayments(m, minerRows+1, paymentsBefore); err != nil {
+			return err
+		}
 	}
 	if len(d.Entries) > minerRows {
 		d.Entries = d.Entries[:minerRows]
 		d.MoreEntries = "?credits=" + strconv.FormatInt(d.Entries[minerRows-1].ID, 10) + "#credits"
-	}
-	if d.Payments, err = b.minerPayments(m, minerRows+1, paymentsBefore); err != nil {
-		return err
 	}
 	if len(d.Payments) > minerRows {
 		d.Payments = d.Payments[:minerRows]

@@ -56,7 +56,7 @@ func (s *Server) funcs() template.FuncMap {
 	return template.FuncMap{
 		"asset": s.assets.url,
 		"num":   formatNumber, "coins": coinsHTML, "rate": formatRate, "pct": formatPercent, "span": formatSpan,
-		"ago": formatAgo, "moment": formatMoment, "stamp": stamp, "hash": formatHash, "shortHash": shortHash, "short": shortAddress,
+		"when": whenHTML, "moment": formatMoment, "stamp": stamp, "hash": formatHash, "shortHash": shortHash, "short": shortAddress,
 		"noun": noun, "advice": adviceFor, "int64": func(n int) int64 { return int64(n) },
 		"hashes": func(v float64) string { return formatSI(v, "H") },
 		"dict":   dict, "difficulty": difficulty, "effort": effortText, "scheme": schemeText, "entry": entryText,
@@ -120,6 +120,19 @@ func txid(h [32]byte) template.HTML {
 	}
 	// Hex digits and an ellipsis: nothing to escape.
 	return template.HTML(`<code title="` + formatHash(h) + `">` + shortHash(h) + `</code>`) //nolint:gosec // made of hex digits
+}
+
+// whenHTML writes how long ago a moment was. live is the name under which live
+// numbers move it; empty: they do not.
+func whenHTML(t, now time.Time, live string) template.HTML {
+	if t.IsZero() {
+		return "never"
+	}
+	if live != "" {
+		live = ` data-time="` + template.HTMLEscapeString(live) + `"`
+	}
+	// Digits and words of this package.
+	return template.HTML(`<time datetime="` + stamp(t) + `" title="` + formatMoment(t) + ` UTC" data-ago` + live + `>` + formatAgo(t, now) + `</time>`) //nolint:gosec // made above
 }
 
 // coinsHTML writes satoshis as coins, exactly; what stands after two decimals
@@ -188,7 +201,7 @@ func (s *Server) render(p *page) (*answer, error) {
 	if p.status == 0 {
 		p.status = http.StatusOK
 	}
-	return newAnswer(p.status, "text/html; charset=utf-8", out.Bytes(), p.maxAge), nil
+	return s.newAnswer(p.status, "text/html; charset=utf-8", out.Bytes(), p.maxAge), nil
 }
 
 // problemData is a page that says what is wrong, and what to do.
@@ -215,7 +228,7 @@ func (s *Server) problemPage(q *request, status int, data problemData) int {
 	a, err := s.render(&page{name: "problem", status: status, Title: data.Heading, Network: n, Now: s.cfg.Now(), Data: data})
 	if err != nil {
 		s.log.Error("a page could not be written", slog.Any("error", err))
-		a = newAnswer(http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something is wrong here; please try again later.\n"), 0)
+		a = s.newAnswer(http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("Something is wrong here; please try again later.\n"), 0)
 	}
 	return a.send(q.w, q.Request)
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ type Server struct {
 	visitors *visitors
 	hub      *hub
 	openAPI  []byte
+	zippers  sync.Pool // of *gzip.Writer
 	listener net.Listener
 
 	pulses   *memo[ledger.NetworkPulse]
@@ -42,13 +44,18 @@ type Server struct {
 	payments *memo[[]ledger.Transaction]
 	miners   *memo[[]ledger.RecentMiner]
 	found    *memo[*ledger.WebMiner]
-	details  *memo[*minerDetails]
+	details  *memo[*ledger.MinerFigures]
 	lives    *memo[ledger.MinerPulse]
 	entries  *memo[[]ledger.Entry]
 	paid     *memo[[]ledger.MinerPayment]
 	written  *memo[*answer] // whole pages and answers of the API
 
-	away atomic.Bool // the database did not answer last time: told to the log once
+	findTogether    *together[addressOn, *ledger.WebMiner]
+	figuresTogether *together[int64, *ledger.MinerFigures]
+	seriesTogether  *together[spanOfMiner, ledger.Series]
+
+	away    atomic.Bool // the database did not answer last time: told to the log once
+	waiting atomic.Bool // the ledger's numbers of networks are not known yet
 }
 
 // New prepares the pages; Listen and Run serve them.
@@ -62,6 +69,9 @@ func New(cfg Config, store Store, log *slog.Logger, reg prometheus.Registerer) (
 	}
 	for i := range cfg.Networks {
 		s.networks[cfg.Networks[i].Name] = &s.cfg.Networks[i]
+		if cfg.Networks[i].ID == 0 {
+			s.waiting.Store(true)
+		}
 	}
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
@@ -73,8 +83,23 @@ func New(cfg Config, store Store, log *slog.Logger, reg prometheus.Registerer) (
 		return nil, err
 	}
 	s.makeCaches()
+	s.findTogether, s.figuresTogether, s.seriesTogether = newTogether(s.readMiners), newTogether(s.readFigures), newTogether(s.readSerieses)
 	s.hub = newHub(s)
 	return s, nil
+}
+
+// Open tells the ledger's numbers of the networks, by name, to a server that was
+// made without them: until then the database was never reached, and pages that
+// need it say so. To be called once.
+func (s *Server) Open(ids map[string]int16) error {
+	for name, n := range s.networks {
+		if ids[name] == 0 {
+			return fmt.Errorf("web: network %s has no number", name)
+		}
+		n.ID = ids[name] // nobody reads it while waiting is set
+	}
+	s.waiting.Store(false)
+	return nil
 }
 
 // makeCaches: what moves slowly is kept longer; what is asked by address or page
@@ -89,7 +114,7 @@ func (s *Server) makeCaches() {
 	s.payments = newMemo[[]ledger.Transaction]("payments", 256, 2*fresh, c.StoreTimeout, c.Now, m)
 	s.miners = newMemo[[]ledger.RecentMiner]("miners", 256, 3*fresh, c.StoreTimeout, c.Now, m)
 	s.found = newMemo[*ledger.WebMiner]("miner", 8192, 2*fresh, c.StoreTimeout, c.Now, m)
-	s.details = newMemo[*minerDetails]("miner_details", 1024, 2*fresh, c.StoreTimeout, c.Now, m)
+	s.details = newMemo[*ledger.MinerFigures]("miner_details", 1024, 2*fresh, c.StoreTimeout, c.Now, m)
 	s.lives = newMemo[ledger.MinerPulse]("miner_live", 1024, min(fresh, c.LiveEvery*3/4), c.StoreTimeout, c.Now, m)
 	s.entries = newMemo[[]ledger.Entry]("entries", 512, 2*fresh, c.StoreTimeout, c.Now, m)
 	s.paid = newMemo[[]ledger.MinerPayment]("miner_payments", 512, 2*fresh, c.StoreTimeout, c.Now, m)
@@ -190,7 +215,28 @@ func (s *Server) answer(q *request) int {
 		q.w.Header().Set("Allow", "GET, HEAD")
 		return s.fail(q, http.StatusMethodNotAllowed, "Only reading is possible here", "Ask with GET.")
 	}
+	if s.waiting.Load() && needsLedger(q.route) {
+		return s.unreached(q)
+	}
 	return handle(q)
+}
+
+// needsLedger says whether a route cannot be answered before the database was
+// reached for the first time.
+func needsLedger(route string) bool {
+	switch route {
+	case "asset", "root", "redirect", "join", "api page", "api description", "api unknown", "search", "not found":
+		return false
+	}
+	return true
+}
+
+// unreached answers while the database was not reached yet.
+func (s *Server) unreached(q *request) int {
+	if q.route == "live" || q.route == "live poll" || strings.HasPrefix(q.route, "api ") {
+		return s.apiFail(q, http.StatusServiceUnavailable, "the database does not answer")
+	}
+	return s.awayPage(q)
 }
 
 // route names the page that is asked for. Paths are taken as they are: what is
@@ -288,7 +334,7 @@ func (s *Server) asset(q *request) int {
 
 func (s *Server) wellKnown(q *request) int {
 	if q.URL.Path == "/robots.txt" {
-		return newAnswer(http.StatusOK, "text/plain; charset=utf-8", []byte("User-agent: *\nDisallow: /*/search\nDisallow: /*/live\n"), time.Hour).send(q.w, q.Request)
+		return s.newAnswer(http.StatusOK, "text/plain; charset=utf-8", []byte("User-agent: *\nDisallow: /*/search\nDisallow: /*/live\n"), time.Hour).send(q.w, q.Request)
 	}
 	q.w.Header().Set("Location", s.assets.urls["icon.svg"])
 	q.w.WriteHeader(http.StatusFound)

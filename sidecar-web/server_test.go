@@ -138,7 +138,9 @@ func originalFixture(t testing.TB, db *ledgertest.DB) (clock time.Time) {
 	}
 	super.MustExec(`INSERT INTO account (network_id, kind, miner_id) SELECT network_id, 'miner', id FROM miner WHERE id <= 2`)
 	super.MustExec(`INSERT INTO balance (account_id, amount, updated_at) SELECT id, 100, '2018-05-20T03:00Z' FROM account`)
-	return time.Date(2018, 5, 20, 12, 0, 0, 0, time.UTC)
+	clock = time.Date(2018, 5, 20, 12, 0, 0, 0, time.UTC)
+	fixture.RollUp(t, db, clock)
+	return clock
 }
 
 func TestRecordedAnswersOfTheOriginalAPIAreGivenByteForByte(t *testing.T) {

@@ -139,8 +139,15 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 
 // build starts the parts of the role, those first that others lean on.
 func (p *process) build(ctx context.Context) error {
+	var shown *pages
+	if p.role == config.RoleWeb || p.role == config.RoleAll && p.cfg.Web.Listen != "" {
+		var err error
+		if shown, err = p.as(config.RoleWeb).listenWeb(ctx); err != nil {
+			return err
+		}
+	}
 	if p.role == config.RoleWeb {
-		return p.as(config.RoleWeb).web(ctx)
+		return p.as(config.RoleWeb).openWeb(ctx, shown)
 	}
 	broker, err := p.broker(ctx)
 	if err != nil {
@@ -156,8 +163,8 @@ func (p *process) build(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.role == config.RoleAll && p.cfg.Web.Listen != "" {
-		return p.as(config.RoleWeb).web(ctx)
+	if shown != nil {
+		return p.as(config.RoleWeb).openWeb(ctx, shown)
 	}
 	return nil
 }

@@ -13,34 +13,47 @@ import (
 	web "purepool/sidecar-web"
 )
 
-// web starts the pages.
-func (p *process) web(ctx context.Context) error {
+// pages are the web's part of a process.
+type pages struct {
+	store  *ledger.WebStore
+	server *web.Server
+}
+
+// listenWeb starts the pages. Until openWeb has reached the database they say so:
+// a visitor meets a calm page, not a closed door.
+func (p *process) listenWeb(ctx context.Context) (*pages, error) {
 	store, err := ledger.OpenWeb(ctx, p.cfg.Database.WebDSN.Value(), p.ledgerOptions())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.stack.closing("web ledger", store.Close)
 	p.registry.MustRegister(store.PoolCollector("web"))
 	// Pages without their database show the last known numbers, and say so.
 	p.health.AddOptional("web database", store.Ping)
-	ids, err := p.networkIDs(ctx, store)
+	server, err := web.New(webConfig(p.cfg, p.networks()), store, p.log, p.registry)
 	if err != nil {
-		return err
-	}
-	server, err := web.New(webConfig(p.cfg, p.networks(), ids), store, p.log, p.registry)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := server.Listen(ctx, p.cfg.Web.Listen); err != nil {
-		return err
+		return nil, err
 	}
 	p.addresses.Web = server.Addr()
 	p.stack.run("web", server.Run)
-	return nil
+	return &pages{store, server}, nil
 }
 
-// webConfig is the pages' configuration in their own terms.
-func webConfig(cfg *config.Config, names []string, ids map[string]int16) web.Config {
+// openWeb waits for the database and lets the pages show it.
+func (p *process) openWeb(ctx context.Context, w *pages) error {
+	ids, err := p.networkIDs(ctx, w.store)
+	if err != nil {
+		return err
+	}
+	return w.server.Open(ids)
+}
+
+// webConfig is the pages' configuration in their own terms, without the ledger's
+// numbers of the networks.
+func webConfig(cfg *config.Config, names []string) web.Config {
 	w := &cfg.Web
 	out := web.Config{
 		Title: w.Title, TrustedProxies: w.TrustedProxies, RatePerIP: float64(w.RequestsPerSecondPerIP), BurstPerIP: w.BurstPerIP,
@@ -60,7 +73,7 @@ func webConfig(cfg *config.Config, names []string, ids map[string]int16) web.Con
 		n := cfg.Network[name]
 		c, _ := n.ChainOf(name) // the configuration was checked
 		shown := web.Network{
-			Name: name, ID: ids[name], Chain: c, Ticker: tickerOf(c.Coin), Mode: n.Mode, Algorithm: n.Algorithm, FeePercent: n.FeePercent.String(),
+			Name: name, Chain: c, Ticker: tickerOf(c.Coin), Mode: n.Mode, Algorithm: n.Algorithm, FeePercent: n.FeePercent.String(),
 			MaturityBlocks: int32(n.Settlement.Confirmations), MaturityAge: n.Settlement.MaturityTime, //nolint:gosec // bounded by the configuration
 			Endpoints: webEndpoints(cfg, name),
 		}

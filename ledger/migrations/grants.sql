@@ -42,7 +42,7 @@ GRANT SELECT ON
     pool_network_recent TO purepool_backend;
 GRANT SELECT, INSERT, DELETE ON job, job_block TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON block_submission TO purepool_backend;
-GRANT SELECT, INSERT, UPDATE, DELETE ON network_hour, network_day, miner_recent, network_recent, round_total TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE, DELETE ON network_hour, network_day, network_reject_hour, miner_recent, network_recent, round_total TO purepool_backend;
 GRANT EXECUTE ON FUNCTION
     ensure_day_partitions(date, date),
     ensure_share_partitions(smallint, integer, integer),
@@ -60,5 +60,5 @@ GRANT SELECT ON
     pool_network, pool_miner, pool_worker, pool_share_minute, pool_share_hour, pool_share_day,
     pool_reject_hour, pool_network_minute, pool_block, pool_round, pool_tip, pool_balance,
     pool_entry, pool_payment, pool_last_share, pool_chain_block, pool_rating,
-    pool_network_hour, pool_network_day, pool_miner_recent, pool_network_recent, pool_round_total, pool_round_weight,
+    pool_network_hour, pool_network_day, pool_network_reject_hour, pool_miner_recent, pool_network_recent, pool_round_total, pool_round_weight,
     pool_account, pool_payout, pool_transaction TO purepool_web;

@@ -135,6 +135,7 @@ func describe(b *bbprpc.FullBlock) BlockInfo {
 	return BlockInfo{
 		ChainBlock: ledger.ChainBlock{
 			Height: int32(b.Height), Hash: b.Hash.Display(), Prev: b.Prev.Display(), BlockTime: time.Unix(b.Time, 0).UTC(),
+			Hashes: expectedHashes(b.Bits),
 		},
 		Nonce: b.Nonce, Bits: b.Bits,
 	}
@@ -207,7 +208,7 @@ func (s *ClassicSource) Blocks(ctx context.Context, at []ledger.ChainPosition) (
 		if err != nil {
 			return nil, err
 		}
-		infos[i].Ours = &ledger.FoundBlock{Reward: int64(reward), Hashes: expectedHashes(full[i].Bits), FinderGUID: guid}
+		infos[i].Ours = &ledger.FoundBlock{Reward: int64(reward), Hashes: infos[i].Hashes, FinderGUID: guid}
 	}
 	return infos, nil
 }
@@ -269,7 +270,7 @@ func (s *TemplateSource) Blocks(ctx context.Context, at []ledger.ChainPosition) 
 		if err != nil {
 			guid = uuid.Nil
 		}
-		infos[i].Ours = &ledger.FoundBlock{Reward: int64(ours), Hashes: expectedHashes(full[i].Bits), FinderGUID: guid}
+		infos[i].Ours = &ledger.FoundBlock{Reward: int64(ours), Hashes: infos[i].Hashes, FinderGUID: guid}
 	}
 	return infos, nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -179,7 +180,7 @@ func TestOperatorReachesDeadLettersOfTheEmbeddedBrokerWhetherItRunsOrNot(t *test
 	h.Eventually("the replayed share is written down", 20*time.Second, func() bool {
 		return h.Count(`SELECT count(*) FROM purepool.rejected_share`) == 1
 	})
-	if code, out := purepool(t, "admin", "deadletter", "discard", id.String(), "--config", h.Config); code != 1 || !strings.Contains(out, "dead letter not found") {
+	if code, out := purepool(t, "admin", "deadletter", "discard", id.String(), "--reason", "a test", "--config", h.Config); code != 1 || !strings.Contains(out, "dead letter not found") {
 		t.Errorf("discarding what is gone: %d %s", code, out)
 	}
 	p.Stop()
@@ -270,30 +271,54 @@ func TestStartWaitsForTheDatabaseAndThenServes(t *testing.T) {
 	p.Stop()
 }
 
-func TestWebServesPagesWithNoRightButItsOwn(t *testing.T) {
+func TestWebServesACalmPageUntilItsDatabaseIsThereWithNoRightButItsOwn(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
+	if err := h.Cluster.Halt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pages, health := freeAddress(t), freeAddress(t)
 	config := filepath.Join(h.Dir, "web.toml")
-	text := fmt.Sprintf("[database]\nweb_dsn = %q\n[web]\nlisten = \"127.0.0.1:0\"\n[health]\nweb_listen = \"127.0.0.1:0\"\n"+
+	text := fmt.Sprintf("[database]\nweb_dsn = %q\n[web]\nlisten = %q\n[health]\nweb_listen = %q\n"+
 		"[network.test]\npool_address = %q\nhash_target = %q\n",
-		h.Cluster.DSN("purepool_web", "purepool"), h.Daemon.PoolAddress(), house.EasyTarget)
+		h.Cluster.DSN("purepool_web", "purepool"), pages, health, h.Daemon.PoolAddress(), house.EasyTarget)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(house.Binary(t), "web", "--config", config)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	address := waitFor(t, log, "web=")
-	if code, body := get(t, "http://"+address+"/test/"); code != http.StatusOK || !strings.Contains(body, "How is my miner doing?") {
-		t.Errorf("page: %d %.500s", code, body)
+	look := func(url string) (int, string) { return tryGet(t, "http://"+url) }
+	h.Eventually("it listens", 10*time.Second, func() bool { code, _ := look(pages + "/assets/x"); return code != 0 })
+	for path, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"/test/":            {503, "Back in a moment"},
+		"/test/statistics":  {503, "Back in a moment"},
+		"/test/howtojoin/":  {200, "How to join"},
+		"/api/v1/test":      {503, "the database does not answer"},
+		"/api/v1/pool":      {503, "the database does not answer"},
+		"/test/live":        {503, "the database does not answer"},
+		"/bogus/":           {404, "There is nothing here"},
+		"/test/miner/xyz/":  {503, "Back in a moment"},
+		"/test/live.json":   {503, "the database does not answer"},
+		"/test/search?q=xy": {503, "Back in a moment"}, // after the redirection
+	} {
+		if code, body := look(pages + path); code != want.code || !strings.Contains(body, want.text) {
+			t.Errorf("%s: %d %.300s", path, code, body)
+		}
 	}
-	if code, _ := get(t, "http://"+address+"/bogus/"); code != http.StatusNotFound {
-		t.Errorf("unknown network: %d", code)
+	if code, body := look(health + "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for the database") {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	if err := h.Cluster.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.Eventually("it is ready by itself", 20*time.Second, func() bool { code, _ := look(health + "/readyz"); return code == http.StatusOK })
+	if code, body := look(pages + "/test/"); code != http.StatusOK || !strings.Contains(body, "How is my miner doing?") {
+		t.Errorf("page: %d %.500s", code, body)
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -301,4 +326,30 @@ func TestWebServesPagesWithNoRightButItsOwn(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
 	}
+}
+
+// freeAddress is one on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// tryGet is get where nobody may answer: status 0.
+func tryGet(t *testing.T, url string) (int, string) {
+	t.Helper()
+	r, err := http.Get(url)
+	if err != nil {
+		return 0, ""
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return r.StatusCode, string(body)
 }

@@ -1,12 +1,10 @@
 package commands
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,19 +46,4 @@ func get(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return answer.StatusCode, string(body)
-}
-
-// waitFor reads log lines until one has the attribute, and returns its value.
-func waitFor(t *testing.T, log io.Reader, attribute string) string {
-	t.Helper()
-	lines := bufio.NewScanner(log)
-	for lines.Scan() {
-		if _, rest, ok := strings.Cut(lines.Text(), " "+attribute); ok {
-			value, _, _ := strings.Cut(rest, " ")
-			go func() { _, _ = io.Copy(io.Discard, log) }()
-			return value
-		}
-	}
-	t.Fatalf("the log ended without %s", attribute)
-	return ""
 }
