@@ -24,15 +24,32 @@ import (
 )
 
 type adminCmd struct {
+	By string `placeholder:"NAME" help:"Who does it, for the audit log, beside the user of this machine."`
+
+	Status statusCmd `cmd:"" help:"Everything on one screen; exit code 1 where something is wrong."`
+	Log    logCmd    `cmd:"" help:"Who changed what, when and why."`
+
 	Deadletter deadletterCmd `cmd:"" help:"Shares that could not be judged, set aside for a person."`
 	Miner      minerCmd      `cmd:"" help:"Find miners, see what they have, change how they are treated."`
 
-	Audit       auditCmd       `cmd:"" help:"Prove the books, and that the wallet covers them."`
+	Audit auditCmd `cmd:"" help:"Prove the books, and that the wallet covers them."`
+
 	Block       blockCmd       `cmd:"" help:"Blocks of the pool and their sharing out."`
 	Payment     paymentCmd     `cmd:"" help:"Payments: look, begin, hold, decide."`
 	Schedule    scheduleCmd    `cmd:"" help:"What the backends do by themselves."`
 	LogLevel    logLevelCmd    `cmd:"" help:"Show or change what a running process logs."`
 	NotifyBlock notifyBlockCmd `cmd:"" help:"Tell the backends that there is a new block (the daemon's blocknotify)."`
+
+	Share   shareCmd   `cmd:"" help:"Shares: why was one rejected."`
+	Ban     banCmd     `cmd:"" help:"Keep addresses and miners away from all frontends."`
+	Backup  backupCmd  `cmd:"" help:"Write down everything that cannot be made anew."`
+	Restore restoreCmd `cmd:"" help:"Put a backup back into an empty database."`
+}
+
+// AfterApply keeps who is at the keyboard for the audit log.
+func (c *adminCmd) AfterApply(a *app) error {
+	a.by = c.By
+	return nil
 }
 
 type deadletterCmd struct {
@@ -147,6 +164,7 @@ type letterReplayCmd struct {
 	configFlag
 	All     bool        `help:"Replay every dead letter there is now."`
 	Network string      `help:"With --all: only those of this network."`
+	Reason  string      `help:"Why, for the audit log."`
 	JSON    bool        `help:"Print the result as JSON."`
 	IDs     []uuid.UUID `arg:"" optional:"" name:"id" help:"Which ones."`
 }
@@ -159,6 +177,9 @@ func (c *letterReplayCmd) Help() string {
 func (c *letterReplayCmd) Run(a *app) error {
 	if c.All == (len(c.IDs) > 0) {
 		return errors.New("say which dead letters to replay, or --all")
+	}
+	if err := c.log(a, c.Reason, "replay dead letters", map[string]any{"all": c.All, "network": c.Network, "ids": c.IDs}); err != nil {
+		return err
 	}
 	return c.withLetters(a, func(letters control.DeadLetters) error {
 		if c.All {
@@ -174,11 +195,23 @@ func (c *letterReplayCmd) Run(a *app) error {
 
 type letterDiscardCmd struct {
 	configFlag
-	JSON bool        `help:"Print the result as JSON."`
-	IDs  []uuid.UUID `arg:"" name:"id" help:"Which ones."`
+	Reason string      `required:"" help:"Why, for the audit log: a share is lost with it."`
+	JSON   bool        `help:"Print the result as JSON."`
+	IDs    []uuid.UUID `arg:"" name:"id" help:"Which ones."`
+}
+
+// log writes into the audit log, before it happens, what is changed elsewhere
+// than in the ledger.
+func (c configFlag) log(a *app, why, action string, detail map[string]any) error {
+	return c.withLedger(a, func(store *ledger.BackendStore) error {
+		return store.Log(a.ctx, ledger.Reason{Who: operator(a), Why: why}, action, detail)
+	})
 }
 
 func (c *letterDiscardCmd) Run(a *app) error {
+	if err := c.log(a, c.Reason, "discard dead letters", map[string]any{"ids": c.IDs}); err != nil {
+		return err
+	}
 	return c.withLetters(a, func(letters control.DeadLetters) error {
 		return eachLetter(a, c.IDs, c.JSON, "discarded", letters.Discard)
 	})
@@ -211,6 +244,8 @@ type minerCmd struct {
 	Credit    minerCreditCmd  `cmd:"" help:"Credit a miner's shares again."`
 	SetPayout minerPayoutCmd  `cmd:"" help:"Set a miner's own payment threshold, hold or release its payments."`
 	Correct   minerCorrectCmd `cmd:"" help:"Give a miner coins from the pool's correction account, or take them."`
+	Merge     minerMergeCmd   `cmd:"" help:"Make two miners of one person one."`
+	Export    minerExportCmd  `cmd:"" help:"Write down what is kept of a miner: shares, credits, payments."`
 }
 
 // withLedger calls do with the backend's store, which is the operator's too.
@@ -262,7 +297,8 @@ type minerFindCmd struct {
 	Disabled bool   `help:"Only disabled ones."`
 	Limit    int    `default:"100" help:"How many at most."`
 	JSON     bool   `help:"Print as JSON."`
-	Who      string `arg:"" optional:"" name:"address" help:"Address or MINERGUID; all where it is missing."`
+	Worker   string `help:"Only those that have a worker of this name."`
+	Who      string `arg:"" optional:"" name:"address" help:"Address, the beginning of one, or MINERGUID; all where it is missing."`
 }
 
 func (c *minerFindCmd) Run(a *app) error {
@@ -271,7 +307,8 @@ func (c *minerFindCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		q.Disabled, q.Limit = c.Disabled, c.Limit
+		q.Disabled, q.Limit, q.Worker = c.Disabled, c.Limit, c.Worker
+		q.Address, q.Prefix = "", q.Address
 		miners, err := store.FindMiners(a.ctx, q)
 		if err != nil {
 			return err
@@ -362,15 +399,20 @@ func (c *minerChange) change(a *app, do func(*ledger.BackendStore, ledger.MinerR
 	})
 }
 
-// operator names who is at the keyboard, for the audit log.
+// operator names who is at the keyboard, for the audit log: the user of this
+// machine, and before it the name that was given with --by.
 func operator(a *app) string {
-	if name := a.getenv("SUDO_USER"); name != "" {
-		return name
-	}
+	name := "unknown"
 	if u, err := user.Current(); err == nil {
-		return u.Username
+		name = u.Username
 	}
-	return "unknown"
+	if sudo := a.getenv("SUDO_USER"); sudo != "" {
+		name = sudo
+	}
+	if a.by != "" {
+		return oneLine(a.by, 60) + " (" + name + ")"
+	}
+	return name
 }
 
 type minerDisableCmd struct{ minerChange }

@@ -103,8 +103,9 @@ func stateOf(b *ledger.Block) string {
 
 type blockShareOutCmd struct {
 	bookFlags
-	DryRun bool  `help:"Compute everything and write nothing."`
-	Block  int32 `placeholder:"HEIGHT" help:"This block; without it every block whose turn has come (with --dry-run: the next one)."`
+	DryRun bool   `help:"Compute everything and write nothing."`
+	Reason string `help:"Why, for the audit log."`
+	Block  int32  `placeholder:"HEIGHT" help:"This block; without it every block whose turn has come (with --dry-run: the next one)."`
 }
 
 // Help is printed below the flags.
@@ -115,6 +116,12 @@ Running it twice, or while a backend does, shares nothing out twice.`
 
 func (c *blockShareOutCmd) Run(a *app) error {
 	return c.withBooks(a, func(room *bookRoom) error {
+		if !c.DryRun {
+			detail := map[string]any{"networks": room.networks(), "height": c.Block}
+			if err := room.store.Log(a.ctx, room.by(c.Reason), "share out", detail); err != nil {
+				return err
+			}
+		}
 		if c.Block == 0 && !c.DryRun {
 			return c.all(a, room)
 		}

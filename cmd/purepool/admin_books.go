@@ -145,6 +145,9 @@ func (r *bookRoom) runner() string {
 	return "admin " + operator(r.app) + " " + host
 }
 
+// errReason: the change is about money.
+var errReason = errors.New("this is about money, so it needs a --reason, for the audit log")
+
 func (r *bookRoom) by(why string) ledger.Reason { return ledger.Reason{Who: operator(r.app), Why: why} }
 
 // networkOf names a network by its id.

@@ -48,6 +48,9 @@ func (c *minerPayoutCmd) Run(a *app) error {
 	if c.Threshold == "" && !c.Hold && !c.Release || c.Hold && c.Release {
 		return errors.New("say --threshold, and either --hold or --release")
 	}
+	if c.Reason == "" {
+		return errReason
+	}
 	var threshold config.Coins
 	if c.Threshold != "" && c.Threshold != "network" {
 		if err := threshold.UnmarshalText([]byte(c.Threshold)); err != nil {
@@ -94,7 +97,7 @@ func (c *minerCorrectCmd) Run(a *app) error {
 		amount = -amount
 	}
 	if c.Reason == "" {
-		return errors.New("a correction needs a --reason")
+		return errReason
 	}
 	return c.change(a, func(store *ledger.BackendStore, m ledger.MinerRecord, by ledger.Reason) error {
 		err := store.Books().Correct(a.ctx, m.ID, int64(amount), c.Key, by)
@@ -123,6 +126,7 @@ type minerMoneyJSON struct {
 	Reserved  int64            `json:"reserved"`
 	Threshold int64            `json:"threshold,omitempty"`
 	Held      bool             `json:"payments_held"`
+	MergedTo  string           `json:"merged_into,omitempty"`
 	Failures  int              `json:"payment_failures"`
 	RetryAt   *time.Time       `json:"retry_at,omitempty"`
 	Note      string           `json:"note,omitempty"`
@@ -145,7 +149,7 @@ func (c *minerShowCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		if len(miners) == 0 {
+		if c.Who == "" || len(miners) == 0 {
 			return fmt.Errorf("there is no miner %s", oneLine(c.Who, 80))
 		}
 		out := make([]minerMoneyJSON, len(miners))
@@ -176,6 +180,17 @@ func minerMoney(a *app, books *ledger.Books, m ledger.MinerRecord) (out minerMon
 		return out, err
 	}
 	out.Threshold, out.Held, out.Failures, out.RetryAt, out.Note = payout.Threshold, payout.Held, payout.Failures, optional(payout.RetryAt), payout.Note
+	into, err := books.MergedInto(a.ctx, m.ID)
+	if err != nil {
+		return out, err
+	}
+	if into != 0 {
+		addresses, err := books.Addresses(a.ctx, []int64{into})
+		if err != nil {
+			return out, err
+		}
+		out.MergedTo = addresses[into]
+	}
 	last, err := books.LastShares(a.ctx, m.ID)
 	var newest time.Time
 	for _, l := range last {
@@ -212,6 +227,9 @@ func printMinerMoney(a *app, m *minerMoneyJSON) {
 		row("payments", "held: "+oneLine(m.Note, 200))
 	case m.Failures > 0 && m.RetryAt != nil:
 		row("payments", fmt.Sprintf("failed %d times, not before %s: %s", m.Failures, moment(*m.RetryAt), oneLine(m.Note, 200)))
+	}
+	if m.MergedTo != "" {
+		row("merged", "what it earns is credited to "+m.MergedTo)
 	}
 	last := "-"
 	if m.LastShare != nil {

@@ -22,6 +22,8 @@ type paymentCmd struct {
 	Release paymentReleaseCmd `cmd:"" help:"Let a held payment be sent."`
 	Cancel  paymentCancelCmd  `cmd:"" help:"Give all amounts of a payment that was not sent yet back to the balances."`
 	Resolve paymentResolveCmd `cmd:"" help:"Decide about a payment of which nobody knows whether it was made."`
+
+	Reconcile paymentReconcileCmd `cmd:"" help:"Compare the books with the wallet, and rebuild what a restore has lost."`
 }
 
 // paymentJSON is a payment for machines; money is in satoshis.
@@ -189,7 +191,7 @@ func (c *onePayment) change(a *app, why string, do func(*bookRoom, ledger.Reason
 
 type paymentHoldCmd struct {
 	onePayment
-	Reason string `help:"Why; stands in the payment's note and in the audit log."`
+	Reason string `required:"" help:"Why; stands in the payment's note and in the audit log."`
 }
 
 func (c *paymentHoldCmd) Run(a *app) error {
@@ -198,7 +200,7 @@ func (c *paymentHoldCmd) Run(a *app) error {
 
 type paymentReleaseCmd struct {
 	onePayment
-	Reason string `help:"Why, for the audit log."`
+	Reason string `required:"" help:"Why, for the audit log."`
 }
 
 func (c *paymentReleaseCmd) Run(a *app) error {
@@ -207,7 +209,7 @@ func (c *paymentReleaseCmd) Run(a *app) error {
 
 type paymentCancelCmd struct {
 	onePayment
-	Reason string `help:"Why; stands in the payment's note and in the audit log."`
+	Reason string `required:"" help:"Why; stands in the payment's note and in the audit log."`
 }
 
 func (c *paymentCancelCmd) Run(a *app) error {
@@ -245,7 +247,8 @@ func (c *paymentResolveCmd) Run(a *app) error {
 
 type paymentRunCmd struct {
 	bookFlags
-	Now bool `help:"Begin payments also where they are switched off, and at any time of day."`
+	Now    bool   `help:"Begin payments also where they are switched off, and at any time of day; needs a --reason."`
+	Reason string `help:"Why, for the audit log."`
 }
 
 // Help is printed below the flags.
@@ -255,7 +258,13 @@ and none begin.`
 }
 
 func (c *paymentRunCmd) Run(a *app) error {
+	if c.Now && c.Reason == "" {
+		return errReason
+	}
 	return c.withBooks(a, func(room *bookRoom) error {
+		if err := room.store.Log(a.ctx, room.by(c.Reason), "run payments", map[string]any{"networks": room.networks(), "now": c.Now}); err != nil {
+			return err
+		}
 		reports := map[string]any{}
 		for _, network := range room.networks() {
 			report, err := room.once(network, role.JobPay, c.Now)
@@ -282,6 +291,9 @@ func describePaid(r *settle.PayResult) (words string, value any) {
 	if r.Busy {
 		return "somebody else is paying at this moment", map[string]any{"busy": true}
 	}
+	if r.Held != "" {
+		return "all payments are held: " + oneLine(r.Held, 300), map[string]any{"held": r.Held}
+	}
 	return fmt.Sprintf("%s planned for %s, %d sent, %d confirmed; %s cannot be paid, %d wait, %d unclear",
 			plural(r.Planned, "payment"), plural(r.Miners, "miner"), r.Sent, r.Confirmed, plural(r.SetAside, "miner"), r.Waiting, r.Unclear),
 		map[string]any{
@@ -292,7 +304,8 @@ func describePaid(r *settle.PayResult) (words string, value any) {
 
 type paymentPlanCmd struct {
 	bookFlags
-	Hold bool `help:"Hold what is planned until it is released."`
+	Hold   bool   `help:"Hold what is planned until it is released."`
+	Reason string `help:"Why, for the audit log."`
 }
 
 // Help is printed below the flags.
@@ -302,6 +315,9 @@ func (c *paymentPlanCmd) Help() string {
 
 func (c *paymentPlanCmd) Run(a *app) error {
 	return c.withBooks(a, func(room *bookRoom) error {
+		if err := room.store.Log(a.ctx, room.by(c.Reason), "plan payments", map[string]any{"networks": room.networks(), "held": c.Hold}); err != nil {
+			return err
+		}
 		out := []paymentJSON{}
 		for _, network := range room.networks() {
 			s, err := room.settlement(network, role.SettlementOptions{})
@@ -314,7 +330,7 @@ func (c *paymentPlanCmd) Run(a *app) error {
 			}
 			for i := range planned {
 				if c.Hold {
-					if err := room.books.HoldPayment(a.ctx, planned[i].ID, room.by("planned by hand")); err != nil {
+					if err := room.books.HoldPayment(a.ctx, planned[i].ID, room.by(c.Reason)); err != nil {
 						return err
 					}
 					planned[i].Held = true

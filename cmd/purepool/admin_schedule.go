@@ -73,7 +73,8 @@ func (c *scheduleListCmd) Run(a *app) error {
 
 type scheduleRunCmd struct {
 	bookFlags
-	Job string `arg:"" help:"watch, close-rounds, share-out, pay, roll-up, rate, clean-up or audit."`
+	Reason string `help:"Why, for the audit log."`
+	Job    string `arg:"" help:"watch, close-rounds, share-out, pay, roll-up, rate, clean-up, audit or deep-validate."`
 }
 
 // Help is printed below the flags.
@@ -93,6 +94,9 @@ func (c *scheduleRunCmd) Run(a *app) error {
 		}
 		reports := map[string]any{}
 		var errs []error
+		if err := room.store.Log(a.ctx, room.by(c.Reason), "run job", map[string]any{"job": c.Job, "networks": networks}); err != nil {
+			return err
+		}
 		for _, network := range networks {
 			report, err := room.once(network, c.Job, false)
 			if err != nil {
@@ -154,10 +158,14 @@ func (c *scheduleResumeCmd) Run(a *app) error { return c.change(a, false, "runs 
 
 type scheduleChange struct {
 	bookFlags
-	Job string `arg:"" help:"The job's name."`
+	Reason string `help:"Why, for the audit log; needed for the job that pays."`
+	Job    string `arg:"" help:"The job's name."`
 }
 
 func (c *scheduleChange) change(a *app, paused bool, done string) error {
+	if c.Job == role.JobPay && c.Reason == "" {
+		return errReason
+	}
 	return c.withBooks(a, func(room *bookRoom) error {
 		list, err := room.books.Schedules(a.ctx)
 		if err != nil {
@@ -169,7 +177,7 @@ func (c *scheduleChange) change(a *app, paused bool, done string) error {
 			if _, ours := room.ids[network]; !ours || s.Name != c.Job {
 				continue
 			}
-			if err := room.books.PauseSchedule(a.ctx, s.NetworkID, s.Name, paused); err != nil {
+			if err := room.books.SetSchedulePaused(a.ctx, s.NetworkID, s.Name, paused, room.by(c.Reason)); err != nil {
 				return err
 			}
 			changed = append(changed, network)

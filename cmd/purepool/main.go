@@ -65,6 +65,7 @@ type app struct {
 	env    []string
 	stdout io.Writer
 	stderr io.Writer
+	by     string // who changes something, where that is not the user of this machine
 }
 
 // run is main without the process around it.

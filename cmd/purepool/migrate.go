@@ -30,15 +30,7 @@ func (c *migrateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	opts := ledger.MigrateOptions{
-		FrontendPassword: config.DSNPassword(cfg.Database.FrontendDSN.Value()),
-		BackendPassword:  config.DSNPassword(cfg.Database.BackendDSN.Value()),
-		WebPassword:      config.DSNPassword(cfg.Database.WebDSN.Value()),
-	}
-	networks := slices.Sorted(maps.Keys(cfg.Network))
-	for _, name := range networks {
-		opts.Networks = append(opts.Networks, ledger.NetworkSeed{Name: name})
-	}
+	opts, networks := migrateOptions(cfg), slices.Sorted(maps.Keys(cfg.Network))
 	log.Info("migrating the database")
 	begun := time.Now()
 	if err := ledger.Migrate(a.ctx, cfg.Database.OwnerDSN.Value(), opts); err != nil {
@@ -50,6 +42,19 @@ func (c *migrateCmd) Run(a *app) error {
 	}
 	fmt.Fprintf(a.stdout, "the database is up to date: tables, roles and grants; networks: %s (%v)\n", orNone(networks), took)
 	return nil
+}
+
+// migrateOptions are the networks and the roles' passwords of a configuration.
+func migrateOptions(cfg *config.Config) ledger.MigrateOptions {
+	opts := ledger.MigrateOptions{
+		FrontendPassword: config.DSNPassword(cfg.Database.FrontendDSN.Value()),
+		BackendPassword:  config.DSNPassword(cfg.Database.BackendDSN.Value()),
+		WebPassword:      config.DSNPassword(cfg.Database.WebDSN.Value()),
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Network)) {
+		opts.Networks = append(opts.Networks, ledger.NetworkSeed{Name: name})
+	}
+	return opts
 }
 
 func orNone(words []string) string {
