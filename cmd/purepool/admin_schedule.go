@@ -137,6 +137,8 @@ func describeRun(job string, r *role.Report) (words string, value any) {
 		return "brought up to date", r.RolledUp
 	case role.JobCleanUp:
 		return plural(len(r.Dropped), "partition") + " dropped", map[string]any{"dropped": len(r.Dropped)}
+	case role.JobDeepValidate:
+		return plural(r.DeepValidated.Judged, "share") + " judged again, none differs", r.DeepValidated
 	case role.JobAudit:
 		return "clean", r.Audit
 	}

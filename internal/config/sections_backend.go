@@ -90,4 +90,12 @@ type Schedule struct {
 
 	// audit: prove the books. It reads all shares that are kept.
 	Audit time.Duration `toml:"audit" default:"6h" min:"100ms" max:"30d"`
+
+	// deep-validate: judge kept solutions of classic networks once more, against
+	// the daemon, and compare with what the ledger says became of them.
+	DeepValidate time.Duration `toml:"deep_validate" default:"1d" min:"100ms" max:"30d"`
+
+	// How many shares deep-validate judges in a run, chosen at random from those
+	// whose solutions are kept; 0: it does not run.
+	DeepValidateShares int `toml:"deep_validate_shares" default:"1000" min:"0" max:"10000000"`
 }

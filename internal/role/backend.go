@@ -159,18 +159,9 @@ func anyUp(all []bbprpc.Status) error {
 }
 
 func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, name string, id int16, s served) error {
-	b, n := &p.cfg.Backend, p.cfg.Network[name]
-	params, _ := n.ChainOf(name) // the configuration was checked
-	easiest := n.EasiestHashTarget
-	if easiest == (config.Target{}) {
-		easiest = n.HashTarget
-	}
+	b := &p.cfg.Backend
 	v, err := validate.New(validate.Config{
-		Network: name, NetworkID: id,
-		Rules: validate.Rules{
-			Chain: params, PoolAddress: n.PoolAddress, EasiestTarget: pow.Target(easiest),
-			WorkLifetime: p.cfg.Frontend.WorkLifetime, MinPoolPercent: int64(n.MinPoolPercent),
-		},
+		Network: name, NetworkID: id, Rules: classicRules(p.cfg, name),
 		Parallel: b.ValidatorParallelism, Batch: b.BatchShares, Tries: b.DeadLetterAfter, NonceSlack: b.NonceSlack,
 		MinWait: b.RetryMin, MaxWait: b.RetryMax, Logger: p.log, Registerer: p.registry,
 	}, store, validate.NewRPC(s.daemons), s.follower, broker.DeadLetters())
@@ -181,6 +172,20 @@ func (p *process) validator(broker *queue.Broker, store *ledger.BackendStore, na
 		return judge(ctx, b.DrainTimeout, broker, name, b.ValidatorParallelism, v)
 	})
 	return nil
+}
+
+// classicRules is what a classic network asks of its shares.
+func classicRules(cfg *config.Config, name string) validate.Rules {
+	n := cfg.Network[name]
+	params, _ := n.ChainOf(name) // the configuration was checked
+	easiest := n.EasiestHashTarget
+	if easiest == (config.Target{}) {
+		easiest = n.HashTarget
+	}
+	return validate.Rules{
+		Chain: params, PoolAddress: n.PoolAddress, EasiestTarget: pow.Target(easiest),
+		WorkLifetime: cfg.Frontend.WorkLifetime, MinPoolPercent: int64(n.MinPoolPercent),
+	}
 }
 
 // inFlight is how many envelopes are fetched for each batch that is judged at a

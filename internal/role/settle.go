@@ -17,6 +17,7 @@ import (
 	"purepool/pool/settle"
 	"purepool/pool/settle/schedule"
 	"purepool/pool/settle/scheme"
+	"purepool/pool/validate/recheck"
 )
 
 // The jobs of a backend, by their names in the table of schedules.
@@ -29,6 +30,8 @@ const (
 	JobRate        = "rate"
 	JobCleanUp     = "clean-up"
 	JobAudit       = "audit"
+	// JobDeepValidate is there for classic networks alone.
+	JobDeepValidate = "deep-validate"
 )
 
 // ErrNotClean: an audit has found something.
@@ -44,8 +47,10 @@ type Settlement struct {
 	Payer     *settle.Payer
 	Auditor   *settle.Auditor
 
+	cfg      *config.Config
 	schedule *config.Schedule
 	store    *ledger.BackendStore
+	daemon   *bbprpc.Client
 	log      *slog.Logger
 
 	mu   sync.Mutex
@@ -61,6 +66,8 @@ type Report struct {
 	Audit    settle.Audit
 	RolledUp ledger.RolledUp
 	Dropped  []string
+
+	DeepValidated recheck.Result
 }
 
 // Last returns what the last runs came to. Safe for concurrent access.
@@ -113,7 +120,8 @@ func NewSettlement(opts SettlementOptions) (*Settlement, error) {
 	books := opts.Store.Books()
 	source, proof := chainSource(n, opts.Daemon)
 	s := &Settlement{
-		Network: opts.Network, NetworkID: opts.ID, schedule: &opts.Config.Backend.Schedule, store: opts.Store, log: opts.Logger,
+		Network: opts.Network, NetworkID: opts.ID, cfg: opts.Config, schedule: &opts.Config.Backend.Schedule,
+		store: opts.Store, daemon: opts.Daemon, log: opts.Logger,
 	}
 	s.Watcher = settle.NewWatcher(settle.WatcherOptions{
 		Network: opts.Network, NetworkID: opts.ID, StartHeight: int32(n.Settlement.StartHeight), Interval: s.schedule.Watch, //nolint:gosec // bounded by the configuration
@@ -242,6 +250,9 @@ func (s *Settlement) Jobs(keep *ledger.Retention) []schedule.Job {
 			return settle.Rate(ctx, s.store.Books(), s.NetworkID, time.Now())
 		}),
 		job(JobAudit, s.schedule.Audit, s.audit),
+	}
+	if !s.cfg.Network[s.Network].IsTemplate() && s.schedule.DeepValidateShares > 0 {
+		jobs = append(jobs, job(JobDeepValidate, s.schedule.DeepValidate, s.deepValidate))
 	}
 	if keep != nil {
 		jobs = append(jobs, job(JobCleanUp, s.schedule.CleanUp, func(ctx context.Context) error { return s.cleanUp(ctx, *keep) }))
