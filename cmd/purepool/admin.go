@@ -34,6 +34,8 @@ type adminCmd struct {
 
 	Audit auditCmd `cmd:"" help:"Prove the books, and that the wallet covers them."`
 
+	DeepValidate deepValidateCmd `cmd:"" name:"deep-validate" help:"Judge kept shares once more, against the daemon."`
+
 	Block       blockCmd       `cmd:"" help:"Blocks of the pool and their sharing out."`
 	Payment     paymentCmd     `cmd:"" help:"Payments: look, begin, hold, decide."`
 	Schedule    scheduleCmd    `cmd:"" help:"What the backends do by themselves."`
