@@ -3,6 +3,7 @@ package hosts
 import (
 	"context"
 	"encoding/hex"
+	"net"
 	"net/http"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ type load struct {
 	last    time.Time            // of an answer
 	refused map[string]int       // by text
 	failed  int                  // no answer came
+	pool    string               // address to which the pool's name points
 
 	stop func() miner.Snapshot
 }
@@ -27,11 +29,12 @@ type load struct {
 // startLoad lets miners mine at a pool's address until stop.
 func startLoad(t testing.TB, n *network, pool string, node miner.Source, miners int, interval time.Duration) *load {
 	t.Helper()
-	l := &load{ok: map[string]time.Time{}, refused: map[string]int{}}
-	c, err := miner.NewClient("http://" + pool)
+	l := &load{ok: map[string]time.Time{}, refused: map[string]int{}, pool: pool}
+	c, err := miner.NewClient("http://pool.example.org")
 	must(t, err)
 	c.Timeout = 4 * time.Second
-	c.Dial = n.dialer("miners")
+	dial := n.dialer("miners")
+	c.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, l.where()) }
 	fleet, err := miner.NewFleet(miner.FleetOptions{
 		Miner: miner.Options{
 			Client: c, Source: node, Network: "test", Interval: interval, Retry: 100 * time.Millisecond, OnSent: l.note,
@@ -66,6 +69,27 @@ func (l *load) note(s miner.Sent) {
 	default:
 		l.refused[s.Answer.Error]++
 	}
+}
+
+// where is the address at which miners find the pool.
+func (l *load) where() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pool + ":80"
+}
+
+// move lets the pool's name point to another address.
+func (l *load) move(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool = address
+}
+
+// unanswered is the number of shares to which no answer came.
+func (l *load) unanswered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 // taken is the number of shares that were answered ok.

@@ -44,18 +44,6 @@ func testUnits(t *testing.T, p *pool, _ *load) {
 		lines := strings.Split(strings.TrimSpace(score), "\n")
 		t.Log(strings.TrimSpace(strings.TrimPrefix(lines[len(lines)-1], "→")))
 	}
-	// Setting up again changes nothing and breaks nothing.
-	for h, role := range map[*host]string{p.data: "data", p.backend: "backend", p.frontend: "frontend"} {
-		p.site.setUp(h, role)
-	}
-	for _, h := range []*host{p.data, p.backend, p.frontend} {
-		if n := strings.Count(h.run("cat", "/etc/hosts"), "# BEGIN purepool"); n != 1 {
-			t.Errorf("%s: /etc/hosts has %d blocks of the pool", h.name, n)
-		}
-	}
-	if n := strings.Count(p.data.run("sh", "-c", "cat /etc/postgresql/*/main/pg_hba.conf"), "# BEGIN purepool"); n != 1 {
-		t.Errorf("pg_hba.conf has %d blocks of the pool", n)
-	}
 }
 
 // field returns a line of /proc/PID/status.
