@@ -1,6 +1,9 @@
 package job
 
-import "sync"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 // duplicateShards splits the set so that event loops rarely meet at one lock.
 const duplicateShards = 16
@@ -18,8 +21,19 @@ type Duplicates struct {
 
 type duplicateShard struct {
 	mu   sync.Mutex
-	seen map[Found]struct{}
+	seen map[packed]struct{}
 	_    [40]byte // a cache line each
+}
+
+// packed is a Found without gaps between its fields, which is hashed and compared
+// in one piece.
+type packed [5]uint64
+
+func pack(f *Found) packed {
+	return packed{
+		binary.BigEndian.Uint64(f.Extranonce1[:]), binary.BigEndian.Uint64(f.Extranonce2[:]), uint64(f.Extranonce2Size),
+		uint64(f.Time)<<32 | uint64(f.Nonce), uint64(f.VersionBits)<<32 | uint64(f.Target),
+	}
 }
 
 // NewDuplicates returns an empty set of at most n shares, about 60 bytes each.
@@ -27,19 +41,19 @@ func NewDuplicates(n int) *Duplicates { return &Duplicates{most: max(n/duplicate
 
 // Add puts a share into the set and reports whether it is new.
 func (d *Duplicates) Add(f *Found) bool {
-	s := d.shard(f)
+	s, key := d.shard(f), pack(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.seen[*f]; ok {
-		return false
+	before := len(s.seen)
+	if before >= d.most {
+		_, known := s.seen[key]
+		return !known
 	}
 	if s.seen == nil {
-		s.seen = make(map[Found]struct{})
+		s.seen = make(map[packed]struct{})
 	}
-	if len(s.seen) < d.most {
-		s.seen[*f] = struct{}{}
-	}
-	return true
+	s.seen[key] = struct{}{}
+	return len(s.seen) > before
 }
 
 // Remove takes a share out again, for one that could not be stored: its miner
@@ -47,7 +61,7 @@ func (d *Duplicates) Add(f *Found) bool {
 func (d *Duplicates) Remove(f *Found) {
 	s := d.shard(f)
 	s.mu.Lock()
-	delete(s.seen, *f)
+	delete(s.seen, pack(f))
 	s.mu.Unlock()
 }
 
