@@ -229,7 +229,10 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir+"/purepool", "purepool/cmd/purepool").CombinedOutput()
+	// As scripts/release builds it, so that most is built once.
+	cmd := exec.Command("go", "build", "-trimpath", "-o", dir+"/purepool", "purepool/cmd/purepool")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building purepool: %w\n%s", err, out)
 	}
