@@ -40,6 +40,10 @@ demo-full: deps-full ## The demo with Prometheus and all alert rules beside it (
 build: ## Build bin/purepool, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purepool ./cmd/purepool
 
+.PHONY: release
+release: ## Build releases for linux amd64 and arm64 with checksums, in dist/
+	scripts/release
+
 ##@ Check
 .PHONY: test
 test: deps-test ## Format, vet, staticcheck, and all tests on real servers
@@ -52,6 +56,16 @@ test: deps-test ## Format, vet, staticcheck, and all tests on real servers
 	@echo '== unit tests, with the race detector'
 	@$(GO) test -race -p 2 -timeout 10m $(UNIT_PKGS)
 	@[ -z "$(SYSTEM_PKGS)" ] || { echo '== system tests'; $(GO) test -p 2 -timeout 12m $(SYSTEM_PKGS); }
+
+# What make test does in short, at full length: servers off and lines cut for a
+# minute each, with either broker; releases built from nothing.
+LONG_AWAY ?= 1m
+.PHONY: test-long
+test-long: deps-test ## The same outages for a minute each, and releases from nothing (about 15 minutes, as root)
+	@echo '== servers'
+	@$(GO) test -count 1 -v -timeout 30m ./test/hosts -away $(LONG_AWAY) -long
+	@echo '== releases'
+	@$(GO) test -count 1 -v -timeout 15m -run Release ./deploy -long
 
 .PHONY: lint
 lint: deps-lint ## golangci-lint and the shape of go.mod (its first run builds the tool: some minutes)
@@ -110,7 +124,7 @@ deps-bench:
 
 .PHONY: clean
 clean: ## Remove what was built here, the tools included
-	rm -rf bin .tools
+	rm -rf bin dist .tools
 
 .PHONY: help
 help: ## This list
