@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -110,4 +112,17 @@ func (s *FrontendStore) InsertWorks(ctx context.Context, works []Work) error {
 // issued on this network are missing in the answer.
 func (s *FrontendStore) IssuedWorks(ctx context.Context, networkID int16, ids []uuid.UUID) (map[uuid.UUID]IssuedWork, error) {
 	return s.issuedWorks(ctx, fmt.Sprintf(issuedWorksSQL, "false"), networkID, ids)
+}
+
+// OpenJobs returns the newest jobs of a template network that were issued since, as
+// they were encoded, oldest first: at most so many.
+func (s *FrontendStore) OpenJobs(ctx context.Context, networkID int16, since time.Time, most int) ([][]byte, error) {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	var bodies [][]byte
+	// The primary key job (network_id, seq) has them in order.
+	err := s.db.SelectContext(ctx, &bodies, `SELECT body FROM job WHERE network_id = $1 AND issued_at >= $2 ORDER BY seq DESC LIMIT $3`,
+		networkID, storedTime(since), most)
+	slices.Reverse(bodies)
+	return bodies, wrap(ctx, "open jobs", err)
 }

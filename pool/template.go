@@ -50,10 +50,19 @@ type TemplateConfig struct {
 	// WinTimeout is how long a winning share is offered to the broker (30 s). It goes
 	// the way of all shares beside.
 	WinTimeout time.Duration
+	// JobLifetime is how long after its issue shares may come for a job (1 h).
+	JobLifetime time.Duration
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time
+}
+
+// TemplateStore is what the front desk of a template network needs of the ledger.
+type TemplateStore interface {
+	Store
+	// OpenJobs returns the newest jobs of a network issued since, oldest first.
+	OpenJobs(ctx context.Context, networkID int16, since time.Time, most int) ([][]byte, error)
 }
 
 // TemplateDesk is the front desk of a template network: it lets workers in, hands
@@ -63,6 +72,7 @@ type TemplateConfig struct {
 type TemplateDesk struct {
 	cfg    TemplateConfig
 	desk   *Desk // for its workers
+	store  TemplateStore
 	shares Queue
 	queue  TemplateQueue
 	codec  *job.Codec
@@ -74,6 +84,7 @@ type TemplateDesk struct {
 
 	mu      sync.Mutex // guards what follows; tellers are called under it, in order
 	current *job.Job
+	earlier []*job.Job // jobs before it for which shares may still come, oldest first
 	heardAt time.Time
 	absent  bool // there is nothing worth mining on
 	tellers map[int]func(*job.Job)
@@ -82,7 +93,7 @@ type TemplateDesk struct {
 
 // NewTemplateDesk opens the front desk of a template network. Nothing is heard
 // before Run.
-func NewTemplateDesk(cfg TemplateConfig, store Store, shares Queue, q TemplateQueue) (*TemplateDesk, error) {
+func NewTemplateDesk(cfg TemplateConfig, store TemplateStore, shares Queue, q TemplateQueue) (*TemplateDesk, error) {
 	def := func(v *time.Duration, fallback time.Duration) {
 		if *v == 0 {
 			*v = fallback
@@ -92,6 +103,7 @@ func NewTemplateDesk(cfg TemplateConfig, store Store, shares Queue, q TemplateQu
 	def(&cfg.StoreTimeout, 5*time.Second)
 	def(&cfg.Silence, 30*time.Second)
 	def(&cfg.WinTimeout, 30*time.Second)
+	def(&cfg.JobLifetime, time.Hour)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -109,7 +121,7 @@ func NewTemplateDesk(cfg TemplateConfig, store Store, shares Queue, q TemplateQu
 		return nil, err
 	}
 	d := &TemplateDesk{
-		cfg: cfg, desk: workers, shares: shares, queue: q, codec: codec, absent: true, tellers: make(map[int]func(*job.Job)),
+		cfg: cfg, desk: workers, store: store, shares: shares, queue: q, codec: codec, absent: true, tellers: make(map[int]func(*job.Job)),
 	}
 	labels := prometheus.Labels{"network": cfg.Network.Name}
 	d.age = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -139,6 +151,54 @@ func NewTemplateDesk(cfg TemplateConfig, store Store, shares Queue, q TemplateQu
 
 // Close ends the front desk.
 func (d *TemplateDesk) Close() { d.desk.Close() }
+
+// earlierJobs is how many jobs before the current one are handed to who watches.
+const earlierJobs = 35
+
+// Recover finds the jobs of an earlier run of this frontend in the ledger: miners
+// that come back have shares for them. None of them is worth mining on before the
+// backend has told so. Call it before Run and Watch. The error is that of the
+// ledger; the desk serves nevertheless, and such shares are refused as stale.
+func (d *TemplateDesk) Recover(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.StoreTimeout)
+	defer cancel()
+	bodies, err := d.store.OpenJobs(ctx, d.cfg.Network.ID, d.cfg.Now().Add(-d.cfg.JobLifetime), earlierJobs+1)
+	if err != nil {
+		return fmt.Errorf("finding the jobs of %s: %w", d.cfg.Network.Name, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, body := range bodies {
+		if j, err := d.read(body); err == nil {
+			d.keep(j)
+		}
+	}
+	return nil
+}
+
+// keep makes a job the current one. d.mu is held.
+func (d *TemplateDesk) keep(j *job.Job) {
+	if d.current != nil {
+		d.earlier = append(d.earlier, d.current)
+		if over := len(d.earlier) - earlierJobs; over > 0 {
+			d.earlier = append([]*job.Job(nil), d.earlier[over:]...)
+		}
+	}
+	d.current = j
+}
+
+// read reads a job of this network; what is wrong with it is told.
+func (d *TemplateDesk) read(body []byte) (*job.Job, error) {
+	j, err := d.codec.DecodeJob(body)
+	if err == nil && (j.Network != d.cfg.Network.Name || j.Algorithm != d.cfg.Network.Algorithm) {
+		err = fmt.Errorf("it is for network %s and algorithm %s", j.Network, j.Algorithm)
+	}
+	if err != nil {
+		d.heard.WithLabelValues("invalid").Inc()
+		d.cfg.Logger.Error("job cannot be used", slog.String("network", d.cfg.Network.Name), slog.Any("error", err))
+	}
+	return j, err
+}
 
 // Run hears jobs until ctx ends.
 func (d *TemplateDesk) Run(ctx context.Context) error {
@@ -173,13 +233,8 @@ func (d *TemplateDesk) hear(body []byte) {
 		d.withdraw("the backend has nothing worth mining on")
 		return
 	}
-	j, err := d.codec.DecodeJob(body)
-	if err == nil && (j.Network != d.cfg.Network.Name || j.Algorithm != d.cfg.Network.Algorithm) {
-		err = fmt.Errorf("it is for network %s and algorithm %s", j.Network, j.Algorithm)
-	}
+	j, err := d.read(body)
 	if err != nil {
-		d.heard.WithLabelValues("invalid").Inc()
-		d.cfg.Logger.Error("job cannot be used", slog.String("network", d.cfg.Network.Name), slog.Any("error", err))
 		return
 	}
 	d.mu.Lock()
@@ -199,7 +254,7 @@ func (d *TemplateDesk) hear(body []byte) {
 		clean.Clean = true
 		j = &clean
 	}
-	d.current = j
+	d.keep(j)
 	d.publish(j)
 }
 
@@ -228,17 +283,25 @@ func (d *TemplateDesk) listenForSilence() {
 	}
 }
 
-// Watch calls tell with the current job, if there is one, before it returns, and
-// then with every new one, in order and one at a time, until stop is called. A
-// nil job says that there is nothing worth mining on. tell returns quickly.
+// Watch calls tell with the jobs for which shares may still come, oldest first and
+// the current one last, before it returns, and then with every new one, in order
+// and one at a time, until stop is called. A nil job says that there is nothing
+// worth mining on, until the next job, or until the last one is told again. tell
+// returns quickly.
 func (d *TemplateDesk) Watch(tell func(*job.Job)) (stop func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := d.next
 	d.next++
 	d.tellers[id] = tell
-	if d.current != nil && !d.absent {
+	for _, j := range d.earlier {
+		tell(j)
+	}
+	if d.current != nil {
 		tell(d.current)
+		if d.absent {
+			tell(nil)
+		}
 	}
 	return func() {
 		d.mu.Lock()

@@ -40,12 +40,13 @@ type Admission struct {
 
 // Jobs are the jobs of one template network.
 type Jobs interface {
-	// Watch calls tell with the current job, if there is one, before it returns,
-	// and then with every new one, in order and from one goroutine at a time,
+	// Watch calls tell with the jobs for which shares may still come, oldest first
+	// and the current one last, if there are any, before it returns, and then with
+	// every new one, in order and from one goroutine at a time,
 	// until stop is called; when stop has returned, tell will not be called again.
 	// A nil job says that there is nothing worth mining on: miners that are there
-	// keep what they have, new ones are not let in until the next job. tell returns
-	// quickly.
+	// keep what they have, new ones are not let in until the next job, or until the
+	// last one is told again. tell returns quickly.
 	Watch(tell func(*job.Job)) (stop func())
 }
 

@@ -124,7 +124,7 @@ func newBook(n *Network, cfg *Config, m *metrics) *book {
 		winsHandedOver: m.wins.WithLabelValues(n.Name, "handed_over"), winsLost: m.wins.WithLabelValues(n.Name, "failed"),
 	}
 	b.shelf.Store(new(shelf))
-	for _, result := range []string{"taken", "invalid", "old", "missing"} {
+	for _, result := range []string{"taken", "again", "invalid", "old", "missing"} {
 		m.jobs.WithLabelValues(n.Name, result)
 	}
 	return b
@@ -160,6 +160,12 @@ func (b *book) take(j *job.Job) bool {
 		b.log.Warn("no job to mine on, new miners are not let in", slog.String("network", b.name))
 	case b.refuse(j):
 		result = "invalid"
+	case before.current != nil && j.Seq == before.current.job.Seq && !before.ready:
+		// It was withdrawn, and is worth mining on again.
+		result, ok = "again", true
+		after := *before
+		after.ready = true
+		b.shelf.Store(&after)
 	case before.current != nil && j.Seq <= before.current.job.Seq:
 		result = "old"
 	default:

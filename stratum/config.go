@@ -39,6 +39,9 @@ type Config struct {
 	// Frontend is this frontend's number, unique over all frontends of the pool: it
 	// keeps the search spaces of their miners apart.
 	Frontend uint16
+	// SessionKey is a secret of this frontend, at least 16 bytes, with which it
+	// knows its sessions again after a restart. Empty: only until it ends.
+	SessionKey []byte
 
 	Limits Limits
 

@@ -125,21 +125,30 @@ func (s *session) unknownMethod(m *message) {
 }
 
 // subscribe answers mining.subscribe [agent, session]. Subscribing again keeps
-// the extranonce: a miner that subscribes after every submit loses nothing.
+// the extranonce, and so does coming back with the id of an earlier session: a
+// miner that subscribes after every submit loses nothing.
 func (s *session) subscribe(m *message) {
 	params := listOf(m.params)
 	if agent, ok := params.nextText(); ok && s.agent == "" {
 		const most = 100
 		s.agent = string(agent[:min(len(agent), most)])
 	}
+	earlier, _ := params.nextText()
 	first := !s.has(subscribed)
 	if first {
 		s.set(subscribed)
-		s.extranonce1 = s.srv().nextExtranonce1()
+		srv := s.srv()
+		if x, ok := srv.seals.open(earlier); ok && x.Frontend() == srv.cfg.Frontend {
+			s.extranonce1 = x
+			s.set(resumed)
+			s.port.metrics.resumed.Inc()
+		} else {
+			s.extranonce1 = srv.nextExtranonce1()
+		}
 		s.extranonce2Size = s.port.extranonce2Size()
 	}
 	out := s.out()
-	*out = appendSubscribed(*out, m.id, s.extranonce1, s.extranonce2Size)
+	*out = appendSubscribed(*out, m.id, s.srv().seals.id(s.extranonce1), s.extranonce2Size)
 	if first && s.port.Dialect == Template {
 		s.startMining(out)
 	}

@@ -57,16 +57,16 @@ func appendHex32(b []byte, n uint32) []byte {
 	return hex.AppendEncode(b, []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 
-// appendSubscribed answers mining.subscribe: the subscriptions, extranonce1, and
-// the size of extranonce2.
-func appendSubscribed(b, id []byte, x job.Extranonce1, size uint8) []byte {
+// appendSubscribed answers mining.subscribe: the subscriptions with the session's
+// id, which begins with its extranonce1, extranonce1, and the size of extranonce2.
+func appendSubscribed(b, id []byte, session [sessionIDSize]byte, size uint8) []byte {
 	b = appendID(b, id)
 	b = append(b, `,"result":[[["mining.set_difficulty","`...)
-	b = hex.AppendEncode(b, x[:])
+	b = hex.AppendEncode(b, session[:])
 	b = append(b, `"],["mining.notify","`...)
-	b = hex.AppendEncode(b, x[:])
+	b = hex.AppendEncode(b, session[:])
 	b = append(b, `"]],"`...)
-	b = hex.AppendEncode(b, x[:])
+	b = hex.AppendEncode(b, session[:job.Extranonce1Size])
 	b = append(b, `",`...)
 	b = strconv.AppendUint(b, uint64(size), 10)
 	return append(b, "],\"error\":null}\n"...)
@@ -101,6 +101,14 @@ func appendSetVersionMask(b []byte, mask uint32) []byte {
 	return append(b, "\"]}\n"...)
 }
 
+// versionID is the id of client.get_version, the only request of ours whose answer
+// means something.
+const versionID = `"version"`
+
+func appendGetVersion(b []byte) []byte {
+	return append(b, `{"id":`+versionID+`,"method":"client.get_version","params":[]}`+"\n"...)
+}
+
 func appendShowMessage(b []byte, text string) []byte {
 	b = append(b, `{"id":null,"method":"client.show_message","params":[`...)
 	b = appendText(b, text)
@@ -126,9 +134,13 @@ func appendReconnect(b []byte, to DrainTarget, wait int) []byte {
 const notifyHead = `{"id":null,"method":"mining.notify","params":["`
 
 // appendNotifyBody appends everything between the job's number and the clean
-// flag, with the target that the job binds, if it binds one: previous hash in eight byte-swapped words, the halves of the coinbase,
-// merkle branches, version, bits and time.
+// flag: the target that the job binds, if it binds one, which ends the number as
+// the miner sees it; previous hash in eight byte-swapped words, the halves of the
+// coinbase, merkle branches, version, bits and time.
 func appendNotifyBody(b []byte, j *job.Job, target job.Bits) []byte {
+	if j.BindsTarget {
+		b = appendHex32(b, uint32(target))
+	}
 	b = append(b, `","`...)
 	for word := 0; word < len(j.Prev); word += 4 {
 		b = hex.AppendEncode(b, []byte{j.Prev[word+3], j.Prev[word+2], j.Prev[word+1], j.Prev[word]})

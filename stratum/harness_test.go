@@ -45,6 +45,7 @@ const patience = 20 * time.Second
 type jobs struct {
 	mu      sync.Mutex
 	seq     uint64
+	earlier []*job.Job // before current, told to who watches
 	current *job.Job
 	tell    func(*job.Job)
 }
@@ -53,6 +54,9 @@ func (j *jobs) Watch(tell func(*job.Job)) func() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.tell = tell
+	for _, old := range j.earlier {
+		tell(old)
+	}
 	if j.current != nil {
 		tell(j.current)
 	}
@@ -289,6 +293,7 @@ type client struct {
 	r      *bufio.Reader
 	nextID int
 	// Filled in by read:
+	session     string // the id of its session
 	extranonce1 string
 	difficulty  float64
 	notify      []json.RawMessage
@@ -412,14 +417,21 @@ func (c *client) login(worker string) *client {
 	return c
 }
 
+// subscribe subscribes, with the id of an earlier session if there was one.
 func (c *client) subscribe() {
 	c.t.Helper()
-	r := c.ask("mining.subscribe", `["test/1.0"]`)
+	params := `["test/1.0"]`
+	if c.session != "" {
+		params = fmt.Sprintf(`["test/1.0",%q]`, c.session)
+	}
+	r := c.ask("mining.subscribe", params)
 	var parts []json.RawMessage
-	if err := json.Unmarshal(r.Result, &parts); err != nil || len(parts) != 3 {
+	var subscriptions [][2]string
+	if err := json.Unmarshal(r.Result, &parts); err != nil || len(parts) != 3 || json.Unmarshal(parts[0], &subscriptions) != nil {
 		c.t.Fatalf("subscribe: %s", r.line)
 	}
 	_ = json.Unmarshal(parts[1], &c.extranonce1)
+	c.session = subscriptions[1][1]
 }
 
 func (c *client) jobID() string {

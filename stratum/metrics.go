@@ -21,6 +21,7 @@ type metrics struct {
 	jobReady     *prometheus.GaugeVec     // network
 	wins         *prometheus.CounterVec   // network, result
 	acceptErrors *prometheus.CounterVec   // port
+	resumed      *prometheus.CounterVec   // port
 	banned       prometheus.Gauge
 	addresses    prometheus.Gauge
 	memoryLeft   prometheus.GaugeFunc
@@ -48,12 +49,13 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 		connections:  gauge("connections", "Open connections, by state: new, or authorized, which are those with a worker.", "port", "state"),
 		accepted:     counter("connections_accepted_total", "Connections taken from the listening socket.", "port"),
 		closed:       counter("connections_closed_total", "Connections that ended, by the reason.", "port", "reason"),
+		resumed:      counter("sessions_resumed_total", "Miners that came back with the id of an earlier session and got its extranonce1 again.", "port"),
 		requests:     counter("requests_total", "Requests, by method; other is what is not known.", "port", "method"),
 		shares:       counter("shares_total", "Submitted shares, by what became of them.", "port", "outcome"),
 		retargets:    counter("retargets_total", "Changes of a connection's difficulty.", "port", "direction"),
 		checkSeconds: histogram("share_seconds", "Time from a share's line to its answer.", prometheus.ExponentialBuckets(0.0001, 2, 16), "port"),
 		broadcasts:   histogram("broadcast_seconds", "Time to write a new job to all connections of an event loop.", prometheus.ExponentialBuckets(0.001, 2, 12), "network"),
-		jobs:         counter("jobs_total", "Jobs by what became of them: taken, invalid, old, missing.", "network", "result"),
+		jobs:         counter("jobs_total", "Jobs by what became of them: taken, again (told anew after it was withdrawn), invalid, old, missing.", "network", "result"),
 		jobHeight:    gauge("job_height", "Height of the current job.", "network"),
 		jobIssued:    gauge("job_issued_timestamp_seconds", "When the current job was issued.", "network"),
 		jobReady:     gauge("job_ready", "1 while there is a job for new miners, else 0.", "network"),
@@ -72,8 +74,9 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 		inFlight: function("shares_in_flight", "Shares that are being checked or made durable.",
 			func() float64 { return float64(s.inFlight.Load()) }),
 	}
+	m.bansDecided.WithLabelValues("junk")
 	if r != nil {
-		r.MustRegister(m.connections, m.accepted, m.closed, m.requests, m.shares, m.retargets, m.checkSeconds,
+		r.MustRegister(m.connections, m.accepted, m.closed, m.resumed, m.requests, m.shares, m.retargets, m.checkSeconds,
 			m.broadcasts, m.jobs, m.jobHeight, m.jobIssued, m.jobReady, m.wins, m.acceptErrors, m.bansDecided, m.banned,
 			m.addresses, m.batch, m.panics, m.memoryLeft, m.inFlight)
 	}
@@ -85,6 +88,7 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 type portMetrics struct {
 	fresh, authorized      prometheus.Gauge // connections
 	accepted, acceptErrors prometheus.Counter
+	resumed                prometheus.Counter
 	closed                 [closeReasons]prometheus.Counter
 	requests               [methods]prometheus.Counter
 	shares                 [outcomes]prometheus.Counter
@@ -97,7 +101,7 @@ func (m *metrics) port(name string) *portMetrics {
 		fresh: m.connections.WithLabelValues(name, "new"), authorized: m.connections.WithLabelValues(name, "authorized"),
 		accepted: m.accepted.WithLabelValues(name), acceptErrors: m.acceptErrors.WithLabelValues(name),
 		retargetUp: m.retargets.WithLabelValues(name, "up"), retargetDn: m.retargets.WithLabelValues(name, "down"),
-		checkSeconds: m.checkSeconds.WithLabelValues(name),
+		checkSeconds: m.checkSeconds.WithLabelValues(name), resumed: m.resumed.WithLabelValues(name),
 	}
 	for r := range closeReasons {
 		if r != notClosed {

@@ -2,6 +2,7 @@ package stratum
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,7 @@ type Server struct {
 	difficulties *vardiff.Memory[workerKey]
 	acceptRate   *rate.Limiter
 	counter      atomic.Uint64 // of extranonce1
+	seals        seals
 
 	client *gnet.Client
 	tls    *tlsLoop
@@ -69,6 +71,10 @@ func New(cfg Config) (*Server, error) {
 	}
 	srv.guard = newGuard(&srv.cfg.Limits)
 	srv.counter.Store(job.FirstCounter(srv.started))
+	srv.seals.key = cfg.SessionKey
+	if len(cfg.SessionKey) == 0 {
+		srv.seals.key = []byte(rand.Text())
+	}
 	srv.metrics = newMetrics(srv, cfg.Registerer)
 	var err error
 	if srv.difficulties, err = vardiff.NewMemory[workerKey](cfg.RememberWorkers, cfg.RememberFor); err != nil {

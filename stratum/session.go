@@ -102,6 +102,7 @@ const (
 	found         // vardiff has changed the difficulty at least once
 	touched       // in loop.touched
 	countedAuthed // counted in the gauge of authorized connections
+	resumed       // it has the extranonce1 of an earlier session
 )
 
 func (s *session) has(f flags) bool { return s.flags&f != 0 }

@@ -362,7 +362,6 @@ func (s *session) share(m *message) (Outcome, *op) {
 	nonce2Text, ok3 := params.nextText()
 	timeText, ok4 := params.nextText()
 	nonceText, ok5 := params.nextText()
-	key, okKey := hex64(jobText)
 	ntime, okTime := hex32(timeText)
 	nonce, okNonce := hex32(nonceText)
 	f := job.Found{Extranonce1: s.extranonce1, Extranonce2Size: s.extranonce2Size, Time: ntime, Nonce: nonce}
@@ -381,17 +380,16 @@ func (s *session) share(m *message) (Outcome, *op) {
 		return Unsubscribed, nil
 	case w == nil:
 		return Unauthorized, nil
-	case !okKey:
-		return Stale, nil // a job number that we never made
 	}
 	shelf := s.port.book.shelf.Load()
-	open := shelf.find(key)
-	target, superseded, known := s.vary.asked.lookup(key)
-	now := s.now()
-	switch {
-	case open == nil || !known || key > s.vary.sent:
+	n := shelf.named(jobText)
+	open := n.open
+	if open == nil {
 		return Stale, nil
-	case superseded && since(s.replacedAt, now) > replaceGrace:
+	}
+	target, asked := s.asked(&n)
+	switch {
+	case !asked:
 		return Stale, nil
 	case !okNonce2 || int(open.job.Extranonce2Size) != int(s.extranonce2Size):
 		return Malformed, nil
@@ -414,7 +412,7 @@ func (s *session) share(m *message) (Outcome, *op) {
 	s.srv().inFlight.Add(1)
 	o := s.loop.newOp(s, opShare)
 	o.open, o.found, o.target, o.worker, o.received = open, f, target, w.id, received
-	o.stale = key < shelf.cleanKey
+	o.stale = n.key < shelf.cleanKey
 	return Accepted, o
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"path/filepath"
 
 	"purepool/pool/vardiff"
 	"purepool/stratum"
@@ -21,6 +22,10 @@ func (p *process) stratum(desk stratum.Desk, templates []stratum.Network, certif
 		Desk: desk, Networks: templates, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
 		Limits:    stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
 		DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
+	}
+	var err error
+	if cfg.SessionKey, err = sessionKey(filepath.Join(string(p.cfg.Queue.SpoolDir), "sessions.key")); err != nil {
+		return err
 	}
 	for i := range f.Stratum {
 		s := &f.Stratum[i]

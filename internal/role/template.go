@@ -141,7 +141,7 @@ func (p *process) templateDesks(broker *queue.Broker, store *ledger.FrontendStor
 		n := p.cfg.Network[name]
 		chain, _ := n.ChainOf(name) // the configuration was checked
 		desk, err := pool.NewTemplateDesk(pool.TemplateConfig{
-			Frontend: p.frontendID(), StateTTL: p.cfg.Frontend.MinerRecheck, StoreTimeout: p.cfg.Frontend.StoreTimeout,
+			Frontend: p.frontendID(), StateTTL: p.cfg.Frontend.MinerRecheck, StoreTimeout: p.cfg.Frontend.StoreTimeout, JobLifetime: n.JobLifetime,
 			Network: pool.TemplateNetwork{Name: name, ID: ids[name], Chain: chain, Algorithm: n.Algorithm},
 			Logger:  p.log, Registerer: p.registry,
 		}, store, publisher, broker)
@@ -149,6 +149,9 @@ func (p *process) templateDesks(broker *queue.Broker, store *ledger.FrontendStor
 			return nil, fmt.Errorf("network %s: %w", name, err)
 		}
 		p.stack.closing("front desk of "+name, func() error { desk.Close(); return nil })
+		if err := desk.Recover(context.Background()); err != nil {
+			p.log.Warn("shares for jobs of before the start are refused as stale", slog.String("network", name), slog.Any("error", err))
+		}
 		p.stack.run("jobs heard of "+name, desk.Run)
 		p.health.AddOptional("jobs of "+name, desk.Ready)
 		networks = append(networks, stratum.Network{Name: name, Chain: chain, Algorithm: n.Algorithm, Jobs: desk, Sink: desk, Door: door{desk}})

@@ -16,6 +16,7 @@ GRANT SELECT (id, guid, network_id, address, enabled, hash_target) ON miner TO p
 GRANT SELECT (id, miner_id, name) ON worker TO purepool_frontend;
 GRANT SELECT (id, issued_at, worker_id, network_id, hash_target) ON work TO purepool_frontend;
 GRANT SELECT (id, prefix, miner_id, until_at) ON ban TO purepool_frontend;
+GRANT SELECT (network_id, seq, issued_at, body) ON job TO purepool_frontend;
 GRANT INSERT (network_id, address) ON miner TO purepool_frontend;
 GRANT INSERT (miner_id, name, email) ON worker TO purepool_frontend;
 GRANT INSERT (id, issued_at, worker_id, network_id, hash_target, thread_id, os, agent, remote_ip) ON work TO purepool_frontend;

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ type session struct {
 	net.Conn
 	r    *bufio.Reader
 	seen state
+	id   string // by which the pool knows the session
 }
 
 // state is what a miner has been told.
@@ -58,8 +60,11 @@ type state struct {
 	generation      int // counts jobs
 }
 
-func connect(ctx context.Context, address string, trust *tls.Config) (*session, error) {
+func connect(ctx context.Context, address string, from netip.Addr, trust *tls.Config) (*session, error) {
 	var d net.Dialer
+	if from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the pool: %w", err)
@@ -115,6 +120,22 @@ func (st *state) subscribed(result json.RawMessage) error {
 		return fmt.Errorf("%w: subscribe %s", errProtocol, result)
 	}
 	return st.extranonce(parts[1:])
+}
+
+// sessionID returns the session's id out of the result of mining.subscribe: that
+// of the subscription to mining.notify.
+func sessionID(result json.RawMessage) string {
+	var parts []json.RawMessage
+	var subscriptions [][]string
+	if json.Unmarshal(result, &parts) != nil || len(parts) == 0 || json.Unmarshal(parts[0], &subscriptions) != nil {
+		return ""
+	}
+	for _, s := range subscriptions {
+		if len(s) == 2 && s[0] == "mining.notify" {
+			return s[1]
+		}
+	}
+	return ""
 }
 
 func (st *state) extranonce(parts []json.RawMessage) error {
@@ -178,10 +199,15 @@ func hex32(text string) (uint32, error) {
 	return uint32(n), err
 }
 
-// login sends subscribe and authorize and reads until there is a job.
-func (s *session) login(agent, worker, password, algorithm string, wait time.Duration) error {
+// login sends subscribe, with the id of an earlier session where there was one, and
+// authorize, and reads until there is a job.
+func (s *session) login(agent, earlier, worker, password, algorithm string, wait time.Duration) error {
+	who := quote(agent)
+	if earlier != "" {
+		who += "," + quote(earlier)
+	}
 	text := fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":[%s]}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%s,%s]}`+"\n",
-		quote(agent), quote(worker), quote(password))
+		who, quote(worker), quote(password))
 	_ = s.SetDeadline(time.Now().Add(wait))
 	if _, err := s.Write([]byte(text)); err != nil {
 		return err
@@ -199,6 +225,7 @@ func (s *session) login(agent, worker, password, algorithm string, wait time.Dur
 			if err := s.seen.subscribed(l.Result); err != nil {
 				return err
 			}
+			s.id = sessionID(l.Result)
 		}
 	}
 	return s.SetDeadline(time.Time{})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type LoadOptions struct {
 	// have several difficulties.
 	Passwords   []string
 	Algorithm   string
+	From        netip.Addr    // the address that connections come from, where set
 	Connections int           // 100
 	Pipeline    int           // submits under way per connection (1); 0 with Idle
 	Duration    time.Duration // of submitting (5 s)
@@ -163,12 +165,12 @@ func (l *Load) Connect(ctx context.Context) error {
 }
 
 func (l *Load) connect(ctx context.Context, number int) (*loader, error) {
-	s, err := connect(ctx, l.opt.Pool, nil)
+	s, err := connect(ctx, l.opt.Pool, l.opt.From, nil)
 	if err != nil {
 		return nil, err
 	}
 	c := &loader{load: l, worker: fmt.Sprintf("%s%d", l.opt.Worker, number), nextID: 10, sent: make([]int64, l.opt.Pipeline)}
-	if err := s.login("load/1", c.worker, l.opt.Passwords[number%len(l.opt.Passwords)], l.opt.Algorithm, time.Minute); err != nil {
+	if err := s.login("load/1", "", c.worker, l.opt.Passwords[number%len(l.opt.Passwords)], l.opt.Algorithm, time.Minute); err != nil {
 		_ = s.Close()
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,8 +51,11 @@ func Faults() []Fault {
 
 // Options say who mines where. Pool and Worker are needed.
 type Options struct {
-	Pool      string // host:port
-	TLS       *tls.Config
+	Pool string // host:port
+	TLS  *tls.Config
+	// From, where set, is the address that connections come from. On Linux all of
+	// 127.0.0.0/8 will do.
+	From      netip.Addr
 	Worker    string // ADDRESS.name; a connection's number is put behind it
 	Password  string
 	Agent     string // sim/1
@@ -65,6 +69,9 @@ type Options struct {
 	Fault Fault
 	// Pause is how long a machine waits before it connects again (1 s).
 	Pause time.Duration
+	// Resume lets a machine that lost its connection come back with the id of its
+	// session, and where the pool knows it, hand in again what had no answer.
+	Resume bool
 	// Shares, where set, ends Run after so many answered shares in all.
 	Shares int64
 
@@ -76,6 +83,7 @@ type Stats struct {
 	Hashes, Submitted, Accepted atomic.Int64
 	Refused                     [26]atomic.Int64 // by error number; 0 is any other
 	Connects, Disconnects, Jobs atomic.Int64
+	Again                       atomic.Int64 // shares handed in once more after a connection was lost
 }
 
 // Snapshot is Stats at one moment, for JSON.
@@ -87,13 +95,14 @@ type Snapshot struct {
 	Connects    int64         `json:"connects"`
 	Disconnects int64         `json:"disconnects"`
 	Jobs        int64         `json:"jobs"`
+	Again       int64         `json:"again"`
 }
 
 // Snapshot returns the numbers now.
 func (s *Stats) Snapshot() Snapshot {
 	out := Snapshot{
 		Hashes: s.Hashes.Load(), Submitted: s.Submitted.Load(), Accepted: s.Accepted.Load(), Refused: map[int]int64{},
-		Connects: s.Connects.Load(), Disconnects: s.Disconnects.Load(), Jobs: s.Jobs.Load(),
+		Connects: s.Connects.Load(), Disconnects: s.Disconnects.Load(), Jobs: s.Jobs.Load(), Again: s.Again.Load(),
 	}
 	for code := range s.Refused {
 		if n := s.Refused[code].Load(); n > 0 {
@@ -151,8 +160,9 @@ func (m *Miner) Run(ctx context.Context) error {
 
 func (m *Miner) machine(ctx context.Context, number int) {
 	worker := fmt.Sprintf("%s%d", m.opt.Worker, number)
+	var past memory
 	for ctx.Err() == nil {
-		err := m.connection(ctx, worker)
+		err := m.connection(ctx, worker, &past)
 		if err != nil && ctx.Err() == nil {
 			m.opt.Logger.Debug("connection lost", slog.String("worker", worker), slog.Any("error", err))
 		}
@@ -167,6 +177,13 @@ func (m *Miner) machine(ctx context.Context, number int) {
 	}
 }
 
+// memory is what a machine keeps over connections.
+type memory struct {
+	session     string
+	extranonce1 job.Extranonce1
+	unanswered  map[int][]byte // lines, by the number of the request
+}
+
 // rig is one connection at work.
 type rig struct {
 	m      *Miner
@@ -175,12 +192,14 @@ type rig struct {
 	mu     sync.Mutex
 	now    state         // guarded by mu: a copy of what the reader was told last
 	news   chan struct{} // capacity 1
-	nextID int
-	ended  chan struct{} // the reader has returned
+	// unanswered are the shares handed in without an answer yet; guarded by mu.
+	unanswered map[int][]byte
+	nextID     int
+	ended      chan struct{} // the reader has returned
 }
 
-func (m *Miner) connection(ctx context.Context, worker string) error {
-	s, err := connect(ctx, m.opt.Pool, m.opt.TLS)
+func (m *Miner) connection(ctx context.Context, worker string, past *memory) error {
+	s, err := connect(ctx, m.opt.Pool, m.opt.From, m.opt.TLS)
 	if err != nil {
 		return err
 	}
@@ -192,15 +211,41 @@ func (m *Miner) connection(ctx context.Context, worker string) error {
 	if misbehave := m.rude(); misbehave != nil {
 		return misbehave(ctx, s)
 	}
-	if err := s.login(m.opt.Agent, worker, m.opt.Password, m.opt.Algorithm, 30*time.Second); err != nil {
+	if err := s.login(m.opt.Agent, past.session, worker, m.opt.Password, m.opt.Algorithm, 30*time.Second); err != nil {
 		return err
 	}
-	r := &rig{m: m, s: s, worker: worker, now: s.seen, news: make(chan struct{}, 1), nextID: 10, ended: make(chan struct{})}
+	r := &rig{m: m, s: s, worker: worker, now: s.seen, news: make(chan struct{}, 1), nextID: 10, ended: make(chan struct{}), unanswered: make(map[int][]byte)}
+	left := past.unanswered
+	if s.seen.extranonce1 != past.extranonce1 {
+		left = nil // worth nothing under another one
+	}
 	go r.read()
-	err = r.mine(ctx)
+	if err = r.again(left); err == nil {
+		err = r.mine(ctx)
+	}
 	_ = s.Close()
 	<-r.ended
+	if m.opt.Resume {
+		past.session, past.extranonce1, past.unanswered = s.id, s.seen.extranonce1, r.unanswered
+	}
 	return err
+}
+
+// again hands shares of an earlier connection in once more.
+func (r *rig) again(lines map[int][]byte) error {
+	for id, text := range lines {
+		r.nextID = max(r.nextID, id)
+		r.mu.Lock()
+		r.unanswered[id] = text
+		r.mu.Unlock()
+	}
+	for _, text := range lines {
+		r.m.stats.Again.Add(1)
+		if _, err := r.s.Write(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read follows the server until the connection ends.
@@ -237,6 +282,9 @@ func (r *rig) answered(l *line) {
 	if jsonInt(l.ID, &id); id < 10 { // a login's
 		return
 	}
+	r.mu.Lock()
+	delete(r.unanswered, id)
+	r.mu.Unlock()
 	st := &r.m.stats
 	if code, _ := l.errorOf(); code != 0 {
 		if code < 20 || code > 25 {
@@ -364,6 +412,11 @@ func (r *rig) submit(st *state, f job.Found) error {
 		return nil
 	}
 	r.m.stats.Submitted.Add(submits)
+	if r.m.opt.Resume {
+		r.mu.Lock()
+		r.unanswered[r.nextID] = text
+		r.mu.Unlock()
+	}
 	_, err := r.s.Write(text)
 	return err
 }

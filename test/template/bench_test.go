@@ -2,6 +2,7 @@ package template_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -114,7 +115,7 @@ func BenchmarkLineToSubmitblock(b *testing.B) {
 	server, err := stratum.New(stratum.Config{
 		Logger: quiet, DrainTime: time.Millisecond,
 		Networks: []stratum.Network{{Name: network, Chain: chain.LitecoinRegtest(), Algorithm: "sha256d", Jobs: desk, Sink: desk, Door: door{desk}}},
-		Ports:    []stratum.Port{{Name: "p", Address: "127.0.0.1:0", Network: network, Dialect: stratum.Template, StartDifficulty: 1e-11, Vardiff: vardiff.Config{Min: 1e-11, Max: 1}}},
+		Ports:    []stratum.Port{{Name: "p", Address: "127.0.0.1:0", Network: network, Dialect: stratum.Template, StartDifficulty: 1e-9, Vardiff: vardiff.Config{Min: 1e-9, Max: 1}}},
 	})
 	check(err)
 	ctx, stop := context.WithCancel(context.Background())
@@ -155,16 +156,22 @@ type winner struct {
 	key  string
 	f    job.Found
 	a    job.Assembler
+	// session is the id by which the pool knows its session.
+	session string
+	answers chan string // to its shares
 }
 
-func newWinner(tb testing.TB, addr string) *winner {
+func newWinner(tb testing.TB, addr string) *winner { return newWinnerAs(tb, addr, "sha256d", "") }
+
+// newWinnerAs comes back with the id of an earlier session.
+func newWinnerAs(tb testing.TB, addr, algorithm, session string) *winner {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { conn.Close() })
-	fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe","params":[]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["%s.x","d=1e-11"]}`+"\n", minerAddress)
-	w := &winner{tb: tb, conn: conn}
+	fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe","params":["winner",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["%s.x","d=1e-9"]}`+"\n", session, minerAddress)
+	w := &winner{tb: tb, conn: conn, answers: make(chan string, 100)}
 	lines := bufio.NewScanner(conn)
 	unhex := func(v any) []byte {
 		raw, _ := hex.DecodeString(v.(string))
@@ -180,35 +187,51 @@ func newWinner(tb testing.TB, addr string) *winner {
 		_ = json.Unmarshal(lines.Bytes(), &m)
 		if m.ID != nil && *m.ID == 1 {
 			copy(w.f.Extranonce1[:], unhex(m.Result[1]))
+			w.session = m.Result[0].([]any)[1].([]any)[1].(string)
 		}
 		if m.Method != "mining.notify" {
 			continue
 		}
 		w.key = m.Params[0].(string)
-		w.job = &job.Job{Algorithm: "sha256d", Coinbase1: unhex(m.Params[2]), Coinbase2: unhex(m.Params[3]), Version: 4, Bits: 0x207fffff}
+		w.job = &job.Job{Algorithm: algorithm, Coinbase1: unhex(m.Params[2]), Coinbase2: unhex(m.Params[3]), Bits: 0x207fffff}
 		prev := unhex(m.Params[1])
 		for i := range prev {
 			w.job.Prev[i] = prev[i/4*4+3-i%4]
 		}
+		for _, branch := range m.Params[4].([]any) {
+			w.job.Branches = append(w.job.Branches, chain.Hash(unhex(branch)))
+		}
+		fmt.Sscanf(m.Params[5].(string), "%08x", &w.job.Version)
 		fmt.Sscanf(m.Params[7].(string), "%08x", &w.f.Time)
 	}
 	w.f.Extranonce2Size = 4
 	go func() {
-		for lines.Scan() { // answers
+		for lines.Scan() {
+			if bytes.Contains(lines.Bytes(), []byte(`"id":3,`)) {
+				select {
+				case w.answers <- lines.Text():
+				default: // nobody asks
+				}
+			}
 		}
 	}()
 	return w
 }
 
-// submit finds a block and sends it.
-func (w *winner) submit() time.Time {
+// find searches a share that makes a block, or one that makes none.
+func (w *winner) find(wins bool) (line []byte) {
 	target, err := w.job.Target()
 	if err != nil {
 		w.tb.Fatal(err)
 	}
-	for w.f.Nonce++; !target.MetBy(w.a.Proof(w.job, &w.f)); w.f.Nonce++ {
+	for w.f.Nonce++; target.MetBy(w.a.Proof(w.job, &w.f)) != wins; w.f.Nonce++ {
 	}
-	line := fmt.Appendf(nil, `{"id":3,"method":"mining.submit","params":["%s.x","%s","00000000","%08x","%08x"]}`+"\n", minerAddress, w.key, w.f.Time, w.f.Nonce)
+	return fmt.Appendf(nil, `{"id":3,"method":"mining.submit","params":["%s.x","%s","00000000","%08x","%08x"]}`+"\n", minerAddress, w.key, w.f.Time, w.f.Nonce)
+}
+
+// submit finds a block and sends it.
+func (w *winner) submit() time.Time {
+	line := w.find(true)
 	sent := time.Now()
 	if _, err := w.conn.Write(line); err != nil {
 		w.tb.Fatal(err)

@@ -30,6 +30,7 @@ import (
 	"purepool/pool/queue/queuetest"
 	"purepool/pool/tip"
 	"purepool/pool/validate"
+	"purepool/pool/vardiff"
 	sim "purepool/sim/stratum"
 	"purepool/stratum"
 )
@@ -111,6 +112,7 @@ type backend struct {
 // knowing says how a backend learns of new blocks.
 type knowing struct {
 	poll       time.Duration // 0: 200 ms
+	refresh    time.Duration // 0: 30 s
 	noLongPoll bool
 }
 
@@ -177,7 +179,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 		Plan: jobs.Plan{
 			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/", BindTargets: true,
 		},
-		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Tell: 500 * time.Millisecond,
+		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Refresh: how.refresh, Tell: 500 * time.Millisecond,
 		OnTip: b.feed.Tell, Logger: h.log, Registerer: b.registry,
 	}, all, b.keeper, broker, jobs.LeadOf(b.store, h.id))
 	must(t, err)
@@ -279,6 +281,7 @@ func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) 
 	}, store, publisher, broker)
 	must(t, err)
 	f.ends = append(f.ends, f.desk.Close)
+	must(t, f.desk.Recover(t.Context()))
 	f.run("desk", f.desk.Run)
 	await(t, 30*time.Second, "a job is heard", func() bool { return f.desk.Ready(t.Context()) == nil })
 	var sink stratum.ShareSink = f.desk
@@ -286,11 +289,14 @@ func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) 
 		sink = wrap(f.desk)
 	}
 	server, err := stratum.New(stratum.Config{
-		Frontend: number, DrainTime: 100 * time.Millisecond, Logger: h.log,
+		Frontend: number, SessionKey: fmt.Appendf(nil, "the key of frontend %d", number), DrainTime: 100 * time.Millisecond, Logger: h.log,
 		Networks: []stratum.Network{{
 			Name: network, Chain: chain.LitecoinRegtest(), Algorithm: "scrypt", Jobs: f.desk, Sink: sink, Door: door{f.desk},
 		}},
-		Ports: []stratum.Port{{Name: "p", Address: "127.0.0.1:0", Network: network, Dialect: stratum.Template, StartDifficulty: 1e-5}},
+		Ports: []stratum.Port{{
+			Name: "p", Address: "127.0.0.1:0", Network: network, Dialect: stratum.Template, StartDifficulty: 1e-5,
+			Vardiff: vardiff.Config{Min: 1e-9, Max: 1},
+		}},
 	})
 	must(t, err)
 	f.addr = server.Addr("p").String()

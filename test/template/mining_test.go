@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -286,5 +287,56 @@ func TestBackendThatWasAwayJudgesEveryShareAndSubmitsEveryBlock(t *testing.T) {
 	}
 	if err := again.maker.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestShareInFlightOverAFrontendsRestartIsJudgedRight hands in, to a frontend that
+// has restarted, what was found for a job of before: credited while the job's tip
+// stands, stale afterwards, and a block of it is tried nevertheless.
+func TestShareInFlightOverAFrontendsRestartIsJudgedRight(t *testing.T) {
+	t.Parallel()
+	d := nodes(t, 2)
+	h := newHouse(t)
+	h.openBackendThat(knowing{refresh: 500 * time.Millisecond}, d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	w := newWinnerAs(t, f.addr, "scrypt", "")
+	first, second, block := w.find(false), w.find(false), w.find(true)
+	f.end()
+	jobs := h.count(`SELECT count(*) FROM job`)
+	await(t, 30*time.Second, "another job of the same tip", func() bool { return h.count(`SELECT count(*) FROM job`) > jobs })
+
+	handIn := func(share []byte, want string) {
+		t.Helper()
+		again := newWinnerAs(t, f.addr, "scrypt", w.session)
+		if again.f.Extranonce1 != w.f.Extranonce1 || again.key == w.key {
+			t.Fatalf("extranonce1 was %x and is %x, the job was %s and is %s", w.f.Extranonce1, again.f.Extranonce1, w.key, again.key)
+		}
+		_, err := again.conn.Write(share)
+		must(t, err)
+		if got := <-again.answers; !strings.Contains(got, want) {
+			t.Errorf("answered %s, not %s", got, want)
+		}
+		again.conn.Close()
+	}
+	f = h.openFrontend(1)
+	handIn(first, `"result":true`)
+	await(t, 20*time.Second, "it is credited", func() bool { return h.count(`SELECT count(*) FROM share`) == 1 })
+
+	f.end()
+	d[1].call("generatetoaddress", nil, 1, minerAddress)
+	await(t, 20*time.Second, "a job of the new tip", func() bool { return h.count(`SELECT max(height) FROM job`) == 3 })
+	f = h.openFrontend(1)
+	await(t, 20*time.Second, "the new tip's job is heard", func() bool {
+		w := newWinnerAs(t, f.addr, "scrypt", "")
+		defer w.conn.Close()
+		return h.count(`SELECT height FROM job WHERE to_hex(seq * 16) = $1`, w.key[:len(w.key)-8]) == 3
+	})
+	handIn(second, `[21,`)
+	handIn(block, `[21,`)
+	await(t, 20*time.Second, "the late block is tried", func() bool {
+		return h.count(`SELECT count(*) FROM block_submission WHERE stale AND result = 'inconclusive'`) == 1
+	})
+	if n := h.count(`SELECT count(*) FROM share`); n != 1 {
+		t.Errorf("%d shares credited", n)
 	}
 }

@@ -74,7 +74,7 @@ func (p *inhabited) portIsOpen() {
 func (p *inhabited) mine(address string, rate float64) (stop func() sim.Snapshot) {
 	p.t.Helper()
 	m, err := sim.NewMiner(sim.Options{
-		Pool: p.port, Worker: address + ".rig", Algorithm: "scrypt", HashRate: rate, Password: "d=0.001", Pause: 100 * time.Millisecond,
+		Pool: p.port, Worker: address + ".rig", Algorithm: "scrypt", HashRate: rate, Password: "d=0.001", Pause: 100 * time.Millisecond, Resume: true,
 	})
 	must(p.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,0 +1,41 @@
+package role
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+func TestSessionKeyIsMadeOnceAndKept(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "new", "sessions.key")
+	keys := make([][]byte, 8)
+	var all sync.WaitGroup
+	for i := range keys {
+		all.Go(func() {
+			var err error
+			if keys[i], err = sessionKey(name); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, key := range keys {
+		if len(key) != sessionKeySize || !bytes.Equal(key, keys[0]) {
+			t.Fatalf("%x, %x", key, keys[0])
+		}
+	}
+	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if entries, err := os.ReadDir(filepath.Dir(name)); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	if err := os.WriteFile(name, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sessionKey(name); err == nil {
+		t.Error("half a key is taken")
+	}
+}
