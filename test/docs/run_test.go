@@ -1,0 +1,109 @@
+package docs
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds one block.
+const patience = 45 * time.Second
+
+func TestEveryCommandOfThePagesWorks(t *testing.T) {
+	all := pages(t)
+	s := newStage(t)
+	ran := 0
+	for _, p := range all {
+		dir := t.TempDir() // a page's blocks build upon each other
+		for _, b := range p.blocks {
+			switch {
+			case b.lang != "sh":
+			case !b.note.run():
+				t.Logf("%v is not run: %s", b, b.note.why)
+			default:
+				ran++
+				t.Run(b.String(), func(t *testing.T) { s.run(t, b, dir) })
+			}
+		}
+	}
+	t.Logf("%d blocks were run", ran)
+	if ran < 8 {
+		t.Errorf("only %d blocks were run", ran)
+	}
+}
+
+// run runs a block as it stands, but for the values that stand for others.
+func (s *stage) run(t *testing.T, b block, dir string) {
+	var out, errs text
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+s.values.Replace(b.text))
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env(b, dir), &out, &errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	must(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	interrupted := b.note.until == nil
+	for deadline := time.Now().Add(patience); ; {
+		if !interrupted && (b.note.until.MatchString(out.String()) || b.note.until.MatchString(errs.String())) {
+			// As Ctrl-C does: to all that the terminal runs.
+			must(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
+			interrupted = true
+		}
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Millisecond):
+			if time.Now().Before(deadline) {
+				continue
+			}
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			<-ended
+			t.Errorf("no end within %v", patience)
+		}
+		break
+	}
+	if code := cmd.ProcessState.ExitCode(); code != b.note.exit || !interrupted {
+		t.Errorf("exit code %d, not %d\n%s%s%s", code, b.note.exit, b.text, out.String(), errs.String())
+	}
+	if missing := unlike(s.values.Replace(strings.Join(b.output, "\n")), out.String()); missing != "" {
+		t.Errorf("the page shows this, and the command does not print it: %s\n%s", missing, out.String())
+	}
+}
+
+// unlike returns the first line shown that is not printed, in its order; … stands
+// for anything, and so does space for space.
+func unlike(shown, printed string) string {
+	lines := strings.Split(printed, "\n")
+	for want := range strings.SplitSeq(shown, "\n") {
+		if strings.TrimSpace(want) == "" {
+			continue
+		}
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.Join(strings.Fields(want), " ")), "…", ".*")
+		fits := regexp.MustCompile("^" + pattern + "$")
+		for len(lines) > 0 && !fits.MatchString(strings.Join(strings.Fields(lines[0]), " ")) {
+			lines = lines[1:]
+		}
+		if len(lines) == 0 {
+			return want
+		}
+		lines = lines[1:]
+	}
+	return ""
+}
+
+func TestShownOutputIsComparedLineByLine(t *testing.T) {
+	printed := "MINER  BALANCE\nabc    1.50\nend\n"
+	for shown, want := range map[string]string{
+		"":                          "",
+		"MINER BALANCE\nend":        "",
+		"MINER …\n… 1.50":           "",
+		"end\nMINER BALANCE":        "MINER BALANCE",
+		"abc 1.5":                   "abc 1.5",
+		"MINER BALANCE\nabc 1.50\n": "",
+	} {
+		if got := unlike(shown, printed); got != want {
+			t.Errorf("%q: %q", shown, got)
+		}
+	}
+}
