@@ -3,12 +3,16 @@ package hosts
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
 )
 
-var away = flag.Duration("away", 3*time.Second, "how long a server is off, or a connection is cut")
+var (
+	away = flag.Duration("away", 3*time.Second, "how long a server is off, or a connection is cut")
+	long = flag.Bool("long", false, "the same with RabbitMQ, too")
+)
 
 // pool is an installation: its servers and the world around it.
 type pool struct {
@@ -20,6 +24,7 @@ type pool struct {
 	frontend *host
 	second   *host  // another frontend, once there is one
 	wallet   string // address at which this process reaches the daemon
+	broker   broker
 }
 
 // newPool sets three servers up by docs/INSTALL.md.
@@ -67,22 +72,45 @@ func (p *pool) eventually(t *testing.T, what string, within time.Duration, condi
 	return time.Since(begun)
 }
 
+// step is a claim about an installation under load.
+type step struct {
+	claim string
+	test  func(*testing.T, *pool, *load)
+}
+
 // The three servers of docs/INSTALL.md: what is forbidden fails, what breaks comes
 // back, and nothing is lost or paid twice.
 func TestThreeServers(t *testing.T) {
-	p := newPool(t, map[string]string{"STRATUM_PORTS": "3333=test"})
-	l := startLoad(t, p.net, fmt.Sprintf("%s4", world), newNode(p.wallet), 6, 120*time.Millisecond)
-	p.eventually(t, "shares flow", time.Minute, func() bool { return l.taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
-	steps := []struct {
-		claim string
-		test  func(*testing.T, *pool, *load)
-	}{
+	testServers(t, viaNATS{}, nil, []step{
 		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
 		{"UnitsRunConfined", testUnits},
 		{"SharesSurviveEachServerBeingKilled", testKills},
 		{"SharesSurviveEachConnectionBeingCut", testCuts},
 		{"RollingRestartOfTwoFrontendsCostsNoShare", testRolling},
+	})
+}
+
+// The same with the other broker.
+func TestThreeServersWithRabbitMQ(t *testing.T) {
+	if !*long {
+		t.Skip("takes minutes: make test-long")
 	}
+	testServers(t, viaRabbitMQ{}, map[string]string{"BROKER": "rabbitmq"}, []step{
+		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
+		{"SharesSurviveTheDataServerBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.data) }},
+		{"SharesSurviveTheBackendBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.backend) }},
+		{"SharesSurviveTheFrontendBeingCutOff", func(t *testing.T, p *pool, l *load) { p.testCut(t, l, p.frontend, p.data) }},
+		{"SharesSurviveTheBackendBeingCutOff", func(t *testing.T, p *pool, l *load) { p.testCut(t, l, p.backend, p.data) }},
+	})
+}
+
+func testServers(t *testing.T, b broker, env map[string]string, steps []step) {
+	settings := map[string]string{"STRATUM_PORTS": "3333=test"}
+	maps.Copy(settings, env)
+	p := newPool(t, settings)
+	p.broker = b
+	l := startLoad(t, p.net, world+"4", newNode(p.wallet), 6, 120*time.Millisecond)
+	p.eventually(t, "shares flow", time.Minute, func() bool { return l.taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
 	for _, step := range steps {
 		if !t.Run(step.claim, func(t *testing.T) { step.test(t, p, l) }) {
 			return // what follows would fail for the same reason
@@ -97,32 +125,42 @@ func TestThreeServers(t *testing.T) {
 // Each server loses its plug under load, is off for a while, and comes back.
 func testKills(t *testing.T, p *pool, l *load) {
 	for _, h := range []*host{p.data, p.backend, p.frontend} {
-		before := l.taken()
-		h.kill()
-		time.Sleep(*away)
-		meanwhile := l.taken() - before
-		returned := time.Now()
-		h.comeBack()
-		p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, *away, meanwhile))
-		if h != p.frontend && meanwhile == 0 {
-			t.Errorf("no share was taken while %s was off", h.name)
-		}
+		p.testKill(t, l, h)
+	}
+}
+
+func (p *pool) testKill(t *testing.T, l *load, h *host) {
+	t.Helper()
+	before := l.taken()
+	h.kill()
+	time.Sleep(*away)
+	meanwhile := l.taken() - before
+	returned := time.Now()
+	h.comeBack()
+	p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, *away, meanwhile))
+	if h != p.frontend && meanwhile == 0 {
+		t.Errorf("no share was taken while %s was off", h.name)
 	}
 }
 
 // Between each two servers nothing passes for a while.
 func testCuts(t *testing.T, p *pool, l *load) {
-	for _, pair := range [][2]*host{{p.frontend, p.data}, {p.backend, p.data}, {p.frontend, p.backend}} {
-		before := l.taken()
-		mend := p.net.cut(pair[0], pair[1])
-		time.Sleep(*away)
-		meanwhile := l.taken() - before
-		mend()
-		returned := time.Now()
-		p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", pair[0].name, pair[1].name, *away, meanwhile))
-		if meanwhile == 0 {
-			t.Errorf("no share was taken while %s and %s were apart", pair[0].name, pair[1].name)
-		}
+	p.testCut(t, l, p.frontend, p.data)
+	p.testCut(t, l, p.backend, p.data)
+	p.testCut(t, l, p.frontend, p.backend)
+}
+
+func (p *pool) testCut(t *testing.T, l *load, a, b *host) {
+	t.Helper()
+	before := l.taken()
+	mend := p.net.cut(a, b)
+	time.Sleep(*away)
+	meanwhile := l.taken() - before
+	mend()
+	returned := time.Now()
+	p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", a.name, b.name, *away, meanwhile))
+	if meanwhile == 0 {
+		t.Errorf("no share was taken while %s and %s were apart", a.name, b.name)
 	}
 }
 

@@ -2,7 +2,6 @@ package hosts
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"fmt"
 	"net"
@@ -14,8 +13,6 @@ import (
 	"time"
 
 	"github.com/lib/pq"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // testRoads tries, from the frontend's server, what somebody would who has taken it
@@ -26,7 +23,7 @@ func testRoads(t *testing.T, p *pool, _ *load) {
 	t.Run("ports", func(t *testing.T) { p.testPorts(t) })
 	t.Run("wallet", func(t *testing.T) { p.testWallet(t) })
 	t.Run("database", func(t *testing.T) { p.testDatabase(t) })
-	t.Run("broker", func(t *testing.T) { p.testBroker(t) })
+	t.Run("broker", func(t *testing.T) { p.broker.test(t, p) })
 	t.Run("frontendUser", func(t *testing.T) { p.testFrontendUser(t) })
 }
 
@@ -44,7 +41,7 @@ func (p *pool) reach(from, address string) bool {
 
 // testPorts reaches for every port of the other servers that is of use to anybody.
 func (p *pool) testPorts(t *testing.T) {
-	for _, open := range []string{p.data.address + ":5432", p.data.address + ":4222"} {
+	for _, open := range []string{p.data.address + ":5432", fmt.Sprintf("%s:%d", p.data.address, p.broker.port())} {
 		if !p.reach(p.frontend.name, open) {
 			t.Errorf("the frontend cannot reach %s, which it needs: the test shows nothing", open)
 		}
@@ -60,7 +57,7 @@ func (p *pool) testPorts(t *testing.T) {
 			})
 		}
 	}
-	closed(p.backend, 22, 80, 111, 4222, 5432, 9101, 9102, 9103, rpcPort)
+	closed(p.backend, 22, 80, 111, 4222, 5432, 5671, 9101, 9102, 9103, rpcPort)
 	closed(p.data, 22, 80, 111, 4369, 5433, 5672, 6222, 8222, 9102, 15672, 25672)
 	together(calls...)
 	// Who is not on the servers' network reaches nothing but the miners' ports.
@@ -196,80 +193,6 @@ func refusedForRights(err error) bool {
 		return false
 	}
 	return strings.Contains(err.Error(), "permission denied") || strings.Contains(err.Error(), "must be")
-}
-
-// brokerAs connects to the broker from the frontend's server.
-func (p *pool) brokerAs(t *testing.T, user, password string, certificate bool) (*nats.Conn, error) {
-	t.Helper()
-	folder := filepath.Join(p.site.dir, "out", p.frontend.name, "frontend", "tls")
-	options := []nats.Option{
-		nats.RootCAs(filepath.Join(folder, "ca.pem")), nats.UserInfo(user, password), nats.CustomInboxPrefix("_INBOX_" + user),
-		nats.SetCustomDialer(natsDialer(p.net.dialer(p.frontend.name))), nats.Timeout(3 * time.Second), nats.NoReconnect(),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // refusals come by this road, and are looked for by their effect
-	}
-	if certificate {
-		options = append(options, nats.ClientCert(filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")))
-	}
-	nc, err := nats.Connect("tls://"+p.data.address+":4222", options...)
-	if err == nil {
-		t.Cleanup(nc.Close)
-	}
-	return nc, err
-}
-
-type natsDialer func(ctx context.Context, network, address string) (net.Conn, error)
-
-func (d natsDialer) Dial(network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	return d(ctx, network, address)
-}
-
-// testBroker tries to read shares, to steal and to purge them, and to become the
-// backend.
-func (p *pool) testBroker(t *testing.T) {
-	secret := func(name string) string {
-		text, err := os.ReadFile(filepath.Join(p.site.dir, "secrets", name))
-		must(t, err)
-		return strings.TrimSpace(string(text))
-	}
-	nc, err := p.brokerAs(t, "frontend", secret("queue-frontend"), true)
-	if err != nil {
-		t.Fatalf("the frontend cannot log in at the broker: %v: the test shows nothing", err)
-	}
-	if state, err := nc.TLSConnectionState(); err != nil || state.Version < tls.VersionTLS12 {
-		t.Error("the broker's line is not encrypted")
-	}
-	for _, subject := range []string{"purepool.shares.>", "purepool.shares.test", ">", "$JS.>", "_INBOX.>", "_INBOX_backend.>", "purepool.deadletter.>"} {
-		sub, err := nc.SubscribeSync(subject)
-		must(t, err)
-		must(t, nc.FlushTimeout(3*time.Second))
-		if _, err := sub.NextMsg(200 * time.Millisecond); err == nil {
-			t.Errorf("the frontend reads %s", subject)
-		}
-	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(200*time.Millisecond))
-	must(t, err)
-	if _, err := js.Stream(t.Context(), "PUREPOOL_SHARES_test"); err == nil {
-		t.Error("the frontend sees the stream of shares")
-	}
-	if err := js.DeleteStream(t.Context(), "PUREPOOL_SHARES_test"); err == nil {
-		t.Error("the frontend deletes the stream of shares")
-	}
-	for _, request := range []string{
-		"$JS.API.STREAM.PURGE.PUREPOOL_SHARES_test", "$JS.API.STREAM.INFO.PUREPOOL_SHARES_test", "$JS.API.STREAM.MSG.GET.PUREPOOL_SHARES_test",
-		"$JS.API.CONSUMER.MSG.NEXT.PUREPOOL_SHARES_test.validators", "$JS.API.CONSUMER.DELETE.PUREPOOL_SHARES_test.validators",
-	} {
-		if answer, err := nc.Request(request, nil, 200*time.Millisecond); err == nil {
-			t.Errorf("the frontend's %s was answered %s", request, answer.Data)
-		}
-	}
-	if _, err := p.brokerAs(t, "backend", secret("queue-frontend"), true); err == nil {
-		t.Error("the frontend's password opens the backend's account")
-	}
-	if _, err := p.brokerAs(t, "frontend", secret("queue-frontend"), false); err == nil {
-		t.Error("the broker takes a connection without a certificate of the site")
-	}
 }
 
 // testFrontendUser looks around as the user as whom the frontend runs, behind the

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,6 +104,26 @@ func newSite(t testing.TB, env map[string]string) *site {
 func (s *site) write(name, text string) {
 	s.t.Helper()
 	must(s.t, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600))
+}
+
+// secret reads a password of the site.
+func (s *site) secret(name string) string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "secrets", name))
+	must(s.t, err)
+	return strings.TrimSpace(string(text))
+}
+
+// authority is the site's own.
+func (s *site) authority() *x509.CertPool {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, "ca", "ca.pem"))
+	must(s.t, err)
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		s.t.Fatal("the authority's certificate is none")
+	}
+	return pool
 }
 
 // make writes site.env as an operator edits it, and runs deploy/make-site.
