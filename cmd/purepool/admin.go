@@ -46,6 +46,8 @@ type adminCmd struct {
 	Ban     banCmd     `cmd:"" help:"Keep addresses and miners away from all frontends."`
 	Backup  backupCmd  `cmd:"" help:"Write down everything that cannot be made anew."`
 	Restore restoreCmd `cmd:"" help:"Put a backup back into an empty database."`
+
+	ImportOriginal importCmd `cmd:"" help:"Take the books of the original pool (Django) over."`
 }
 
 // AfterApply keeps who is at the keyboard for the audit log.

@@ -87,7 +87,13 @@ func withAnyBroker(ctx context.Context, cfg *config.Config, log *slog.Logger, do
 	if !errors.Is(err, control.ErrNobody) {
 		return err
 	}
-	return withOwnBroker(ctx, cfg, log, func(b *queue.Broker) error { return do(brokerRoom{b, b.DeadLetters()}) })
+	return withOwnBroker(ctx, cfg, log, func(b *queue.Broker) error {
+		// One that never ran has nothing yet to look at.
+		if err := b.Provision(ctx, slices.Sorted(maps.Keys(cfg.Network))...); err != nil {
+			return err
+		}
+		return do(brokerRoom{b, b.DeadLetters()})
+	})
 }
 
 func (c *backupCmd) print(a *app, m *backup.Manifest, done string) error {

@@ -61,3 +61,19 @@ func dsnWord(s string) (word, rest string) {
 	}
 	return s, ""
 }
+
+// DSNWithDatabase is a connection string to another database of the same server.
+func DSNWithDatabase(dsn, database string) (string, error) {
+	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		u, err := url.Parse(dsn)
+		if err != nil {
+			return "", err
+		}
+		u.Path = "/" + database
+		q := u.Query()
+		q.Del("dbname")
+		u.RawQuery = q.Encode()
+		return u.String(), nil
+	}
+	return dsn + " dbname='" + database + "'", nil // the last one counts
+}
