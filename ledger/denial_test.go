@@ -26,7 +26,6 @@ var allowed = map[string]map[string][]string{
 		"worker":           {"SELECT+", "INSERT+"},
 		"work":             {"SELECT+", "INSERT+"},
 		"ban":              {"SELECT+"},
-		"job":              {"SELECT+"},
 	},
 	ledger.RoleWeb: {
 		"goose_db_version":         {"SELECT"},
@@ -99,6 +98,14 @@ var allowed = map[string]map[string][]string{
 		"ban":                 {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"schedule":            {"SELECT", "INSERT", "UPDATE"},
 		"pool_last_share":     {"SELECT"},
+		"pool_network_minute": {"SELECT"},
+		"pool_network_hour":   {"SELECT"},
+		"pool_block":          {"SELECT"},
+		"pool_round":          {"SELECT"},
+		"pool_round_total":    {"SELECT"},
+		"pool_tip":            {"SELECT"},
+		"pool_chain_block":    {"SELECT"},
+		"pool_network_recent": {"SELECT"},
 		"network_hour":        {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"network_day":         {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"network_reject_hour": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -219,9 +226,6 @@ func TestFrontendSeesOnlyItsColumns(t *testing.T) {
 		{"worker", "SELECT", "id miner_id name"},
 		{"worker", "INSERT", "email miner_id name"},
 		{"work", "SELECT", "hash_target id issued_at network_id worker_id"},
-		{"job", "SELECT", "body issued_at network_id seq"},
-		{"job", "INSERT", ""},
-		{"job_block", "SELECT", ""},
 		{"work", "INSERT", "agent hash_target id issued_at network_id os remote_ip thread_id worker_id"},
 	} {
 		if got := columns(t, db, ledger.RoleFrontend, c.table, c.right); got != c.want {

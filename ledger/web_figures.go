@@ -11,13 +11,14 @@ import (
 // who look at different miners share their cost. $1 is an array of miners' ids.
 
 // workersSQL uses worker_miner_id_name_key, share_minute_pkey for each worker's
-// last minutes, and share_hour_pkey for the hours before. $3, $4, $5: from where
-// on ten minutes, an hour and a day are counted; $6: this hour.
+// last minutes, and share_hour_pkey for the hours before. $3, $4, $5: from where on
+// ten minutes, an hour and a day are counted; $6: this hour. Of a worker who is
+// younger than that, the time since he came counts, but never less than ten minutes.
 const workersSQL = `
 SELECT i.miner_id, w.id, w.name, w.created_at,
-       least(coalesce(m.short, 0) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - CAST($3 AS timestamptz)), 1), 9e18)::bigint AS rate_short,
-       least(coalesce(m.weight, 0) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - CAST($4 AS timestamptz)), 1), 9e18)::bigint AS rate_hour,
-       least((coalesce(h.weight, 0) + coalesce(m.late, 0)) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - CAST($5 AS timestamptz)), 1), 9e18)::bigint AS rate_day,
+       least(coalesce(m.short, 0) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - greatest(CAST($3 AS timestamptz), w.created_at)), 600), 9e18)::bigint AS rate_short,
+       least(coalesce(m.weight, 0) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - greatest(CAST($4 AS timestamptz), w.created_at)), 600), 9e18)::bigint AS rate_hour,
+       least((coalesce(h.weight, 0) + coalesce(m.late, 0)) / greatest(extract(epoch FROM CAST($2 AS timestamptz) - greatest(CAST($5 AS timestamptz), w.created_at)), 600), 9e18)::bigint AS rate_day,
        coalesce(h.shares, 0) + coalesce(m.shares, 0) AS shares, coalesce(h.rejected, 0) + coalesce(m.rejected, 0) AS rejected,
        l.minute AS last_share
 FROM unnest(CAST($1 AS bigint[])) AS i (miner_id)

@@ -55,7 +55,7 @@ type WorkerFigures struct {
 	ID          int64
 	Name        string
 	RateShort   int64 // hashes per second over ten minutes
-	RateHour    int64
+	RateHour    int64 // these two: since the worker came where that is shorter
 	RateDay     int64
 	Shares      int64 // credited in 24 hours
 	Rejected    int64

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -92,7 +93,26 @@ func (s *WebStore) NetworkSeries(ctx context.Context, networkID int16, span stri
 	if err := s.selectRows(ctx, &rows, networkSeriesSQL(sp.minutes), networkID, from, now, sp.step.Seconds()); err != nil {
 		return Series{}, wrap(ctx, "read series", err)
 	}
-	return newSeries(span, from, now, sp.step, rows), nil
+	// Uses network_hour_pkey.
+	var since sql.NullTime
+	if err := s.getRow(ctx, &since, `SELECT min(hour) FROM pool_network_hour WHERE network_id = $1`, networkID); err != nil {
+		return Series{}, wrap(ctx, "read the beginning of a series", err)
+	}
+	return newSeries(span, from, now, sp.step, rows).Since(utcOrZero(since)), nil
+}
+
+// fewestSteps is how many steps are drawn of what has only begun.
+const fewestSteps = 6
+
+// Since is the series without what lies before a beginning, from the step of the
+// beginning on, but of some steps at least. The zero time is no beginning.
+func (s Series) Since(begun time.Time) Series {
+	first := 0
+	for first < len(s.Points)-fewestSteps && !s.Points[first].At.Add(s.Step).After(begun) {
+		first++
+	}
+	s.Points = s.Points[first:]
+	return s
 }
 
 // finelyDrawn is up to how many workers a miner's day is drawn from minutes.
@@ -145,16 +165,18 @@ func newSeries(span string, from, now time.Time, step time.Duration, rows []step
 		found[rows[i].At.Unix()] = &rows[i]
 	}
 	out := Series{Span: span, Step: step, Until: now, Points: make([]Point, 0, int(now.Sub(from)/step)+1)}
+	some := false
 	for at := from; !at.After(now); at = at.Add(step) {
 		elapsed := min(now.Sub(at), step)
-		// A step that has only begun says nothing yet.
-		if elapsed < step/2 && len(out.Points) > 0 {
+		// A step that has only begun says nothing yet, unless it is all there is.
+		if elapsed < step/2 && some {
 			break
 		}
 		p := Point{At: at}
 		if r := found[at.Unix()]; r != nil {
 			p.Shares, p.Rejected = r.Shares, r.Rejected
-			p.HashesPerSecond = r.Weight / max(int64(elapsed/time.Second), 1)
+			p.HashesPerSecond = r.Weight / max(int64(elapsed/time.Second), 60)
+			some = some || r.Shares > 0
 		}
 		out.Points = append(out.Points, p)
 	}

@@ -142,7 +142,7 @@ type RecentMiner struct {
 	Shares          int64 // credited in a day, to the hour
 	Rejected        int64
 	HashesPerSecond int64  `db:"rate"`     // over ten minutes
-	HashesDay       int64  `db:"rate_day"` // hashes per second, over the day
+	HashesDay       int64  `db:"rate_day"` // hashes per second, over the day or since he came
 	Weight          string // expected hashes of the day, a whole number: orders the list
 }
 
@@ -161,7 +161,7 @@ func (s *WebStore) Miners(ctx context.Context, networkID int16, limit int, weigh
 	err := s.selectRows(ctx, &list, `
 		SELECT m.miner_id, a.address, m.workers, m.shares, m.rejected, m.weight::text AS weight,
 		       least(m.weight_short / greatest(extract(epoch FROM n.rolled_at - n.short_since), 1), 9e18)::bigint AS rate,
-		       least(m.weight / greatest(extract(epoch FROM n.rolled_at - n.day_since), 1), 9e18)::bigint AS rate_day
+		       least(m.weight / greatest(extract(epoch FROM n.rolled_at - greatest(n.day_since, a.created_at)), 600), 9e18)::bigint AS rate_day
 		FROM (SELECT * FROM pool_miner_recent
 		      WHERE network_id = $1 AND (CAST($3 AS numeric) IS NULL OR weight < $3 OR weight = $3 AND miner_id > $4)
 		      ORDER BY weight DESC, miner_id LIMIT $2) AS m

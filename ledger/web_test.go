@@ -133,6 +133,47 @@ func TestWebReadsAMiner(t *testing.T) {
 	}
 }
 
+// The chain's newest block says what a block costs now, whoever found it; where
+// its target was not known, the pool's newest block does.
+func TestEffortIsMeasuredAgainstTheNetworksDifficultyOfNow(t *testing.T) {
+	db := ledgertest.New(t)
+	now := time.Now().UTC()
+	fixture.Living(t, db, now, fixture.Options{})
+	web := openWeb(t, db)
+	tip := get[ledger.NetworkPulse](t)(web.Pulse(t.Context(), fixture.Main, now))
+	want := ledgertest.Value[float64](t, db, `SELECT hashes::float8 FROM chain_block WHERE main ORDER BY height DESC LIMIT 1`)
+	if effort, _ := tip.Effort(); tip.BlockHashes != want || tip.BlockHashesAt != 31_179 || effort != tip.RoundHashes/want {
+		t.Errorf("%v hashes at block %d, want %v", tip.BlockHashes, tip.BlockHashesAt, want)
+	}
+	db.SQL("postgres").MustExec(`UPDATE chain_block SET hashes = NULL`)
+	want = ledgertest.Value[float64](t, db, `SELECT hashes::float8 FROM block WHERE main ORDER BY height DESC LIMIT 1`)
+	if ours := get[ledger.NetworkPulse](t)(web.Pulse(t.Context(), fixture.Main, now)); ours.BlockHashes != want || ours.BlockHashesAt != 31_178 {
+		t.Errorf("%v hashes at block %d, want %v", ours.BlockHashes, ours.BlockHashesAt, want)
+	}
+}
+
+// What is young is not averaged over a time in which it was not there.
+func TestSeriesBeginWithWhatTheyAreOf(t *testing.T) {
+	now := time.Date(2018, 5, 20, 12, 3, 0, 0, time.UTC)
+	var points []ledger.Point
+	for at := now.Add(-24 * time.Hour).Truncate(10 * time.Minute); at.Before(now); at = at.Add(10 * time.Minute) {
+		points = append(points, ledger.Point{At: at})
+	}
+	series := ledger.Series{Step: 10 * time.Minute, Points: points}
+	for begun, first := range map[time.Time]time.Time{
+		{}:                                  points[0].At,
+		now.Add(-3 * time.Hour):             now.Add(-3 * time.Hour).Truncate(10 * time.Minute),
+		now.Add(-time.Minute):               points[len(points)-6].At, // some steps at least
+		now.Add(-40 * 24 * time.Hour):       points[0].At,
+		points[20].At:                       points[20].At,
+		points[20].At.Add(-time.Nanosecond): points[19].At,
+	} {
+		if got := series.Since(begun); !got.Points[0].At.Equal(first) {
+			t.Errorf("since %v it begins at %v, want %v", begun, got.Points[0].At, first)
+		}
+	}
+}
+
 func TestAnUnknownMinerIsNoSuchMiner(t *testing.T) {
 	web := openWeb(t, ledgertest.New(t))
 	for _, address := range []string{"", "x", "B91RjV9UoZa5qLNbWZFXJ42sFWbJCyxUTH", "\x00", "\xff", "'; DROP TABLE miner; --"} {

@@ -70,7 +70,7 @@ type apiRecentMiner struct {
 	Shares          int64  `json:"shares_24h" doc:"Credited shares, to the hour."`
 	Rejected        int64  `json:"rejected_24h" doc:"Refused shares, to the hour."`
 	HashesPerSecond int64  `json:"hashes_per_second" doc:"Over ten minutes."`
-	HashesDay       int64  `json:"hashes_per_second_24h" doc:"Over the day."`
+	HashesDay       int64  `json:"hashes_per_second_24h" doc:"Over a day, or since the miner came."`
 }
 
 type apiMiner struct {
@@ -78,8 +78,8 @@ type apiMiner struct {
 	Enabled         bool             `json:"enabled" doc:"False where the operator has disabled it."`
 	Since           time.Time        `json:"since" doc:"When it was first seen."`
 	HashesPerSecond int64            `json:"hashes_per_second" doc:"Over ten minutes."`
-	HashesHour      int64            `json:"hashes_per_second_1h" doc:"Over an hour."`
-	HashesDay       int64            `json:"hashes_per_second_24h" doc:"Over a day."`
+	HashesHour      int64            `json:"hashes_per_second_1h" doc:"Over an hour, or since the workers came."`
+	HashesDay       int64            `json:"hashes_per_second_24h" doc:"Over a day, or since the workers came."`
 	Shares          int64            `json:"shares_24h" doc:"Credited shares."`
 	Rejected        map[string]int64 `json:"rejected_24h" doc:"Refused shares by reason."`
 	WorkersOnline   int64            `json:"workers_online" doc:"Rigs online."`

@@ -66,7 +66,7 @@ func newChart(id, title, page, api string, s ledger.Series) *chart {
 	top := niceTop(float64(highest))
 	c.Top, c.Middle = formatSI(top, "H/s"), formatSI(top/2, "H/s")
 	layout := "15:04"
-	if s.Span != "day" {
+	if s.Points[len(s.Points)-1].At.Sub(s.Points[0].At) >= 48*time.Hour {
 		layout = "2 Jan"
 	}
 	c.From, c.Center = s.Points[0].At.Format(layout), s.Points[len(s.Points)/2].At.Format(layout)

@@ -82,7 +82,8 @@ type spanOfMiner struct {
 
 func (b *builder) minerSeries(m *ledger.WebMiner, span string) (ledger.Series, error) {
 	k, err := b.s.serieses.get(b.ctx, fmt.Sprint("miner ", m.ID, " ", span), func(ctx context.Context) (ledger.Series, error) {
-		return b.s.seriesTogether.get(ctx, spanOfMiner{m.ID, span})
+		series, err := b.s.seriesTogether.get(ctx, spanOfMiner{m.ID, span})
+		return series.Since(m.CreatedAt), err
 	})
 	return note(b, k, err)
 }

@@ -341,6 +341,7 @@ func (d *statisticsData) figures(now time.Time) {
 		if v.Today && i > 0 {
 			// As the original: yesterday's and today's, stretched to the day.
 			v.Forecast = (d.Stats.Days[i-1].PoolBlocks + day.PoolBlocks) * 24 / (24 + int64(now.UTC().Hour()))
+			v.Forecast = max(v.Forecast, day.PoolBlocks)
 			d.Forecast = v.Forecast
 		}
 		d.Days = append(d.Days, v)

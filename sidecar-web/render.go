@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,13 +58,21 @@ func (s *Server) funcs() template.FuncMap {
 		"asset": s.assets.url,
 		"num":   formatNumber, "coins": coinsHTML, "rate": formatRate, "pct": formatPercent, "span": formatSpan,
 		"when": whenHTML, "moment": formatMoment, "stamp": stamp, "hash": formatHash, "shortHash": shortHash, "short": shortAddress,
-		"noun": noun, "advice": adviceFor, "int64": func(n int) int64 { return int64(n) },
+		"noun": noun, "signed": signed, "advice": adviceFor, "int64": func(n int) int64 { return int64(n) },
 		"hashes": func(v float64) string { return formatSI(v, "H") },
-		"dict":   dict, "difficulty": difficulty, "effort": effortText, "scheme": schemeText, "entry": entryText,
+		"dict":   dict, "difficulty": difficulty, "effort": effortText, "scheme": schemeText, "entries": entriesHTML, "minerPayments": minerPaymentsHTML,
 		"paymentState": paymentState, "txid": txid, "addressExample": addressExample,
 		"int64of": func(n int32) int64 { return int64(n) }, "inc": func(n int) int { return n + 1 },
 		"mille": func(part, whole int64) int64 { return 1000 * min(part, whole) / max(whole, 1) },
 	}
+}
+
+// signed writes a rating, from −3 to 3.
+func signed(n int) string {
+	if n > 0 {
+		return "+" + strconv.Itoa(n)
+	}
+	return formatNumber(int64(n))
 }
 
 // schemeText says how rewards are shared out.

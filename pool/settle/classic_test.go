@@ -1,6 +1,7 @@
 package settle_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -105,6 +106,11 @@ func TestClassicBlocksAreFollowedAndPaid(t *testing.T) {
 	}
 	if p := look(); p.Ours != 1 {
 		t.Fatalf("%+v", p)
+	}
+	// Whoever found a block, its target is written down: pages tell the network's difficulty.
+	var hashes []int
+	if err := e.super.Select(&hashes, `SELECT hashes FROM chain_block ORDER BY height DESC LIMIT 2`); err != nil || !slices.Equal(hashes, []int{2, 2}) {
+		t.Errorf("hashes of the newest blocks: %v, %v", hashes, err)
 	}
 	blocks, err := books.PoolBlocks(ctx, id, 1)
 	if err != nil {

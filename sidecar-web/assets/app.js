@@ -222,7 +222,7 @@
       const quiet = colour("--quiet"), line = colour("--line");
       this.plot = new uPlot({
         ...this.size(),
-        padding: [10, 4, 0, 0],
+        padding: [10, 20, 0, 0],
         tzDate: (unix) => uPlot.tzDate(new Date(unix * 1e3), "Etc/UTC"),
         legend: { show: false },
         cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 9, fill: colour("--paper"), width: 2, stroke: colour("--accent") } },
@@ -240,7 +240,7 @@
       }, { passive: true });
     }
     dates(s) {
-      const day = s.span === "day";
+      const day = s.points.length === 0 || s.points[s.points.length - 1].at - s.points[0].at < 2 * 86400;
       return { values: (u, splits) => splits.map((unix) => {
         const d = new Date(unix * 1000);
         return day ? two(d.getUTCHours()) + ":" + two(d.getUTCMinutes()) : d.getUTCHours() === 0 ? d.getUTCDate() + " " + months[d.getUTCMonth()] : "";
