@@ -26,6 +26,7 @@ var allowed = map[string]map[string][]string{
 		"worker":           {"SELECT+", "INSERT+"},
 		"work":             {"SELECT+", "INSERT+"},
 		"ban":              {"SELECT+"},
+		"job":              {"SELECT+"},
 	},
 	ledger.RoleWeb: {
 		"goose_db_version":         {"SELECT"},
@@ -226,6 +227,9 @@ func TestFrontendSeesOnlyItsColumns(t *testing.T) {
 		{"worker", "SELECT", "id miner_id name"},
 		{"worker", "INSERT", "email miner_id name"},
 		{"work", "SELECT", "hash_target id issued_at network_id worker_id"},
+		{"job", "SELECT", "body issued_at network_id seq"},
+		{"job", "INSERT", ""},
+		{"job_block", "SELECT", ""},
 		{"work", "INSERT", "agent hash_target id issued_at network_id os remote_ip thread_id worker_id"},
 	} {
 		if got := columns(t, db, ledger.RoleFrontend, c.table, c.right); got != c.want {
