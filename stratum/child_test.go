@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -91,11 +92,14 @@ func runChild(what string) {
 			debug.FreeOSMemory()
 			fmt.Println(rss())
 		}
-	case "hostile": // hostile address: twenty of them, until standard input ends
+	case "hostile": // hostile address: until standard input ends
 		ctx, stop := context.WithCancel(context.Background())
 		var all sync.WaitGroup
-		for _, fault := range []sim.Fault{sim.HalfLine, sim.Junk, sim.NeverReads, sim.EndlessLine} {
-			m, err := sim.NewMiner(sim.Options{Pool: words[1], Worker: address + ".bad", Connections: 5, Fault: fault, Pause: 50 * time.Millisecond})
+		for i, fault := range []sim.Fault{sim.HalfLine, sim.Junk, sim.Binary, sim.Nested, sim.EndlessLine, sim.NeverReads} {
+			m, err := sim.NewMiner(sim.Options{
+				Pool: words[1], Worker: address + ".bad", Connections: 5, Fault: fault, Pause: 50 * time.Millisecond,
+				From: netip.AddrFrom4([4]byte{127, 7, 7, byte(i)}), // each kind is banned for itself
+			})
 			if err != nil {
 				noTest{}.Fatal(err)
 			}

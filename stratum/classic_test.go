@@ -137,6 +137,32 @@ func TestClassicActionsAreMethodsWithTheHeadersAsKeys(t *testing.T) {
 	}
 }
 
+func TestEveryMethodOfTheProtocolIsAnsweredOnClassicPorts(t *testing.T) {
+	p := openClassic(t, new(desk), nil)
+	c := p.dialPort(t, "c")
+	for _, ask := range []struct{ method, params, want string }{
+		{"mining.subscribe", `["test/1.0"]`, ""},
+		{"mining.authorize", `["` + rig + `","x"]`, "true"},
+		{"mining.extranonce.subscribe", `[]`, "false"},
+		{"mining.configure", `[["version-rolling"],{}]`, "{}"},
+		{"mining.suggest_difficulty", `[1024]`, "false"},
+		{"mining.suggest_target", `["00ff"]`, "false"},
+		{"mining.multi_version", `[1]`, "true"},
+		{"mining.get_transactions", `["10"]`, "[]"},
+		{"mining.ping", `[]`, `"pong"`},
+		{"mining.submit", `["` + rig + `","a,b,c"]`, "true"},
+		{"readytomine2", `{"Miner":"` + address + `"}`, ""},
+		{"solution", `{"Solution":"s1,s2"}`, ""},
+	} {
+		if r := c.ask(ask.method, ask.params); r.code() != 0 || ask.want != "" && string(r.Result) != ask.want {
+			t.Errorf("%s: %s", ask.method, r.line)
+		}
+	}
+	if r := c.ask("eth_submitWork", `[]`); r.code() != 20 {
+		t.Error(r.line)
+	}
+}
+
 func TestRefusalsOfTheFrontDeskHaveStratumsNumbers(t *testing.T) {
 	d := &desk{refuse: func(_, solution string) error {
 		if solution == "fault" {

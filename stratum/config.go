@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"purepool/pool"
 	"purepool/pool/chain"
 	"purepool/pool/job"
 	"purepool/pool/vardiff"
@@ -44,6 +45,8 @@ type Config struct {
 	SessionKey []byte
 
 	Limits Limits
+	// Bans are those whom the operator keeps away; nil: nobody.
+	Bans *pool.Bans
 
 	// EventLoops is the number of goroutines that read and write plain connections
 	// (GOMAXPROCS).

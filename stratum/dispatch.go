@@ -74,7 +74,8 @@ func (s *session) dispatch(m *message) {
 		return
 	}
 	switch which {
-	case methodAnswer: // to something we sent: nothing depends on it
+	case methodAnswer:
+		s.answered(m)
 	case methodPing:
 		s.result(m, `"pong"`)
 	case methodSubscribe:
@@ -124,14 +125,30 @@ func (s *session) unknownMethod(m *message) {
 	s.refuse(m, answer{20, "Unknown method " + name})
 }
 
-// subscribe answers mining.subscribe [agent, session]. Subscribing again keeps
-// the extranonce, and so does coming back with the id of an earlier session: a
-// miner that subscribes after every submit loses nothing.
-func (s *session) subscribe(m *message) {
-	params := listOf(m.params)
-	if agent, ok := params.nextText(); ok && s.agent == "" {
+// answered takes an answer to something we sent. Nothing depends on any but the
+// one to client.get_version.
+func (s *session) answered(m *message) {
+	if text, ok := plain(m.result); ok && string(m.id) == versionID {
+		s.named(text)
+	}
+}
+
+// named notes the miner's own name for itself, the first that it gives.
+func (s *session) named(agent []byte) {
+	if s.agent == "" {
 		const most = 100
 		s.agent = string(agent[:min(len(agent), most)])
+	}
+}
+
+// subscribe answers mining.subscribe [agent, session]. Subscribing again keeps
+// the extranonce, and so does coming back with the id of an earlier session: a
+// miner that subscribes after every submit loses nothing. A miner that does not say
+// what it is, is asked.
+func (s *session) subscribe(m *message) {
+	params := listOf(m.params)
+	if agent, ok := params.nextText(); ok {
+		s.named(agent)
 	}
 	earlier, _ := params.nextText()
 	first := !s.has(subscribed)
@@ -149,6 +166,9 @@ func (s *session) subscribe(m *message) {
 	}
 	out := s.out()
 	*out = appendSubscribed(*out, m.id, s.srv().seals.id(s.extranonce1), s.extranonce2Size)
+	if first && s.agent == "" {
+		*out = appendGetVersion(*out)
+	}
 	if first && s.port.Dialect == Template {
 		s.startMining(out)
 	}

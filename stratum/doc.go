@@ -43,13 +43,14 @@
 //
 // # What gnet v2.10.0 asks of us
 //
-// Read in its source, and each shown by a test here:
+// Read in its source, and each shown by a test here (gnet_test.go, most of them):
 //   - Its own listener returns from the event loop on EMFILE. So the listeners are
 //     net's, and Enroll gives gnet a copy of each connection's file. Enroll waits
 //     until the loop has called OnOpen; with a loop that has ended it would wait for
 //     ever, so all acceptors have returned before the engine is stopped.
 //   - Enroll reports no error where the poller refuses a file: OnOpen was simply
-//     never called, which serve looks for.
+//     never called, which serve looks for. The kernel does so only for want of memory,
+//     so the test has Enroll refuse the file, which serve answers in the same way.
 //   - Nothing holds a writer back: Write puts what the kernel does not take into a
 //     buffer without bound. So OutboundBuffered is looked at after every write, and
 //     the kernel's own buffer is bounded, too.

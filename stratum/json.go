@@ -32,6 +32,7 @@ type message struct {
 	method []byte // without its quotes
 	params []byte // any JSON value
 	answer bool   // it has a result or an error: an answer to something we asked
+	result []byte // any JSON value
 }
 
 // parseMessage reads one line. What is there of the id is set even where the
@@ -88,7 +89,9 @@ func (m *message) set(key, raw []byte) error {
 		m.method = text
 	case "params":
 		m.params = raw
-	case "result", "error":
+	case "result":
+		m.answer, m.result = true, raw
+	case "error":
 		m.answer = true
 	}
 	return nil

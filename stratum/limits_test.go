@@ -1,6 +1,7 @@
 package stratum_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -361,29 +363,87 @@ func TestMetricsHaveBoundedLabelsAndCountEveryEnd(t *testing.T) {
 	}
 }
 
-func TestTwoThousandReconnectsLeaveNothingBehind(t *testing.T) {
-	p := open(t, nil)
+func TestTenThousandReconnectsLeaveNothingBehind(t *testing.T) {
+	p := open(t, func(c *stratum.Config) { c.Ports[0].Vardiff.Max = 1e-12 })
 	stays := p.dial(t).login(rig)
-	for i := range 2000 {
-		conn, err := net.Dial("tcp", p.Addr("t").String())
-		if err != nil {
+	const machines, each = 8, 1250
+	var storm sync.WaitGroup
+	for m := range machines {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 8, 8, byte(1+m))}}
+		storm.Go(func() {
+			for i := range each {
+				conn, err := d.DialContext(t.Context(), "tcp", p.Addr("t").String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				switch i % 4 {
+				case 0: // and gone
+				case 1:
+					_, _ = conn.Write([]byte(`{"id":1,"method":"mining.subscribe"}` + "\n"))
+				case 2:
+					_, _ = conn.Write([]byte(`{"id":1,"meth`))
+				case 3:
+					_, _ = fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe"}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%q]}`+"\n", rig)
+				}
+				_ = conn.Close()
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { storm.Wait(); close(over) }()
+	shares := uint32(0)
+	for calm := false; !calm; {
+		select {
+		case <-over:
+			calm = true
+		default:
+		}
+		shares++
+		if r := stays.submit(rig, shares); string(r.Result) != "true" && r.code() != 23 {
+			t.Fatalf("an honest share in the storm: %s", r.line)
+		}
+	}
+	eventually(t, "one connection is left, and no memory is taken", func() bool {
+		var ended float64
+		for _, why := range []stratum.CloseReason{stratum.ClosedByPeer, stratum.ClosedReadError, stratum.ClosedWriteError} {
+			ended += testutil.ToFloat64(p.ClosedCounter("t", why))
+		}
+		return p.Connections("t") == 1 && p.MemoryLeft() == 256<<20 && ended == machines*each
+	})
+	t.Logf("%d honest shares meanwhile", shares)
+}
+
+// A line of a gigabyte is cut off at the port's bound, and never kept beyond it.
+func TestLineOfAGigabyteCostsNoMoreThanItsBound(t *testing.T) {
+	p := openClassic(t, new(desk), nil)
+	stays := p.dial(t).login(rig)
+	piece := bytes.Repeat([]byte("x"), 64<<10)
+	for port, bound := range map[string]int{"t": 16 << 10, "c": 8<<20 + 64<<10} {
+		c := p.dialPort(t, port)
+		if _, err := c.Write([]byte(`{"id":1,"method":"`)); err != nil {
 			t.Fatal(err)
 		}
-		switch i % 4 {
-		case 0: // and gone
-		case 1:
-			_, _ = conn.Write([]byte(`{"id":1,"method":"mining.subscribe"}` + "\n"))
-		case 2:
-			_, _ = conn.Write([]byte(`{"id":1,"meth`))
-		case 3:
-			_, _ = fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe"}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%q]}`+"\n", rig)
+		sent, lent := 0, int64(0)
+		for sent < 1<<30 {
+			n, err := c.Write(piece)
+			sent += n
+			lent = max(lent, 256<<20-p.MemoryLeft())
+			if err != nil {
+				break
+			}
 		}
-		_ = conn.Close()
+		// What the kernel holds of a connection, on both sides, is no more than this.
+		if sent > bound+16<<20 {
+			t.Errorf("port %s took %d bytes of one line", port, sent)
+		}
+		if lent > int64(4*bound) {
+			t.Errorf("port %s used %d bytes for a line of %d at most", port, lent, bound)
+		}
+		eventually(t, "it is closed for that", func() bool {
+			return testutil.ToFloat64(p.ClosedCounter(port, stratum.ClosedLineTooLong)) == 1 && p.MemoryLeft() == 256<<20
+		})
 	}
-	p.closedFor(t, stratum.ClosedByPeer, 1900) // the others as errors of reading or writing
-	eventually(t, "one connection is left, and no memory is taken", func() bool {
-		return p.Connections("t") == 1 && p.MemoryLeft() == 256<<20
-	})
 	if r := stays.submit(rig, 1); string(r.Result) != "true" {
 		t.Error(r.line)
 	}

@@ -75,7 +75,6 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 			func() float64 { return float64(s.inFlight.Load()) }),
 	}
 	m.bansDecided.WithLabelValues("junk")
-	m.bansDecided.WithLabelValues("junk")
 	if r != nil {
 		r.MustRegister(m.connections, m.accepted, m.closed, m.resumed, m.requests, m.shares, m.retargets, m.checkSeconds,
 			m.broadcasts, m.jobs, m.jobHeight, m.jobIssued, m.jobReady, m.wins, m.acceptErrors, m.bansDecided, m.banned,

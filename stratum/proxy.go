@@ -109,6 +109,9 @@ func (s *session) proxyHeader(data []byte) (rest []byte) {
 // admitted asks the guard once the miner's address is known.
 func (s *session) admitted() CloseReason {
 	srv := s.port.srv
+	if srv.cfg.Bans.IP(s.addr) {
+		return ClosedBanned
+	}
 	from, why := srv.guard.admit(s.addr, srv.now())
 	if why == notClosed {
 		s.from = from

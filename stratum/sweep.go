@@ -21,7 +21,7 @@ func (l *loop) sweep(s *session) {
 		s.close(ClosedLineTimeout)
 	case since(s.seen, now) > idle:
 		s.close(ClosedIdle)
-	case s.from.banned(now):
+	case s.from.banned(now), l.srv.cfg.Bans.IP(s.addr), s.worker != nil && l.srv.cfg.Bans.Worker(s.port.Network, s.worker.name):
 		s.close(ClosedBanned)
 	case s.port.Dialect == Classic:
 		s.refreshWork()

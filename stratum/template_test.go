@@ -96,6 +96,14 @@ func TestEveryMethodOfTheProtocolIsAnswered(t *testing.T) {
 			t.Errorf("%s: %s", ask.method, r.line)
 		}
 	}
+	for _, again := range []string{"mining.subscribe", "mining.authorize", "mining.submit"} { // login has asked the first two once
+		params := map[string]string{
+			"mining.subscribe": `["test/1.0"]`, "mining.authorize": `["` + rig + `","x"]`, "mining.submit": c.submitParams(rig, 7),
+		}[again]
+		if r := c.ask(again, params); r.code() != 0 || len(r.Result) == 0 {
+			t.Errorf("%s: %s", again, r.line)
+		}
+	}
 	for _, bad := range []struct{ method, params string }{
 		{"mining.suggest_difficulty", `["x"]`},
 		{"mining.suggest_difficulty", `[-1]`},
@@ -111,6 +119,26 @@ func TestEveryMethodOfTheProtocolIsAnswered(t *testing.T) {
 	}
 	if r := c.submit(rig, 1); string(r.Result) != "true" {
 		t.Errorf("the session does not go on: %s", r.line)
+	}
+}
+
+func TestMinerThatDoesNotSayWhatItIsIsAsked(t *testing.T) {
+	p := open(t, nil)
+	c := p.dial(t)
+	c.ask("mining.subscribe", "[]")
+	r := c.await("client.get_version")
+	c.send(`{"id":7,"result":"no answer to that","error":null}`)
+	c.send(`{"id":%s,"result":"cgminer/4.11","error":null}`, r.ID)
+	c.send(`{"id":%s,"result":"another","error":null}`, r.ID)
+	c.login(rig)
+	silent := p.dial(t)
+	silent.ask("mining.subscribe", `[""]`)
+	silent.send(`{"id":%s,"result":null,"error":[20,"unknown method",null]}`, silent.await("client.get_version").ID)
+	if r := silent.ask("mining.authorize", `["`+rig+`"]`); string(r.Result) != "true" {
+		t.Error(r.line)
+	}
+	if got := p.door.arrivals(); got[0].Agent != "cgminer/4.11" || got[1].Agent != "" {
+		t.Errorf("%+v", got)
 	}
 }
 

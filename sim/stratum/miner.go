@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ const (
 	Junk         Fault = "junk"         // lines that are no requests
 	HalfLine     Fault = "half-line"    // begins a line and never ends it
 	EndlessLine  Fault = "endless-line"
+	Nested       Fault = "nested"      // lists within lists, without end
+	Binary       Fault = "binary"      // any bytes
 	NeverReads   Fault = "never-reads" // asks on and on, and reads nothing
 )
 
@@ -45,7 +48,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		UpperCase, Split, Resubscribe, Reconnect, Duplicate, LowShares, OldJobs, WrongTime, Malformed, Unauthorized,
-		Junk, HalfLine, EndlessLine, NeverReads,
+		Junk, HalfLine, EndlessLine, Nested, Binary, NeverReads,
 	}
 }
 
@@ -453,6 +456,14 @@ func (m *Miner) rude() func(context.Context, net.Conn) error {
 			long[i] = 'x'
 		}
 		return repeat(`{"id":1,"method":"`, string(long), 0)
+	case Nested:
+		return repeat("", strings.Repeat(`{"a":[`, 2000)+"\n", time.Millisecond)
+	case Binary:
+		noise := make([]byte, 4096)
+		for i := range noise {
+			noise[i] = byte(rand.Uint32())
+		}
+		return repeat("", string(noise), time.Millisecond)
 	case NeverReads:
 		return repeat(`{"id":1,"method":"mining.subscribe","params":[]}`+"\n", `{"id":2,"method":"mining.ping"}`+"\n", 0)
 	}

@@ -3,6 +3,7 @@ package stratum_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"purepool/pool/chain"
@@ -194,21 +196,25 @@ func TestSharesForOldJobsAreStaleOnceACleanOneHasCome(t *testing.T) {
 	<-ended
 }
 
-// Honest miners beside hostile ones of every kind: all their shares are taken, and
-// in time to reach their number. How long it takes is a benchmark's business.
+// Honest miners beside hostile ones of every kind, under the limits of every day:
+// all their shares are taken, every end of a connection has its reason, and the
+// memory that was lent is back. How long it takes is a benchmark's business.
 func TestHonestMinersLoseNothingToHostileOnes(t *testing.T) {
+	registry := prometheus.NewRegistry()
 	_, at := open(t, "sha256d", 1e-8, func(c *stratum.Config) {
-		c.Limits.JunkPerIP, c.Limits.JudgedShares = 1<<30, 1<<30 // all come from one address here
-		c.Limits.LineTimeout = 2 * time.Second
+		c.Registerer = registry
+		c.Limits = stratum.Limits{LineTimeout: 2 * time.Second, JunkPerIP: 200}
 	})
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var hostile sync.WaitGroup
 	var all []*sim.Miner
-	for _, fault := range []sim.Fault{
-		sim.Junk, sim.HalfLine, sim.EndlessLine, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate, sim.Reconnect,
+	for i, fault := range []sim.Fault{
+		sim.Junk, sim.HalfLine, sim.EndlessLine, sim.Nested, sim.Binary, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate, sim.Reconnect,
 	} {
 		m, err := sim.NewMiner(sim.Options{
 			Pool: at, Worker: address + ".bad", Algorithm: "sha256d", Connections: 4, Fault: fault, HashRate: 2e4, Pause: time.Millisecond,
+			From: netip.AddrFrom4([4]byte{127, 9, 9, byte(i)}), // each kind is banned for itself
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +228,7 @@ func TestHonestMinersLoseNothingToHostileOnes(t *testing.T) {
 		for _, m := range all {
 			connects += m.Stats().Connects.Load()
 		}
-		if connects >= 32 {
+		if connects >= 40 {
 			break
 		}
 		if time.Now().After(end) {
@@ -235,6 +241,44 @@ func TestHonestMinersLoseNothingToHostileOnes(t *testing.T) {
 	}
 	cancel()
 	hostile.Wait()
+	reasons := make(map[string]float64)
+	sum := func(name string) (total float64) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() != name {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				n := m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				total += n
+				for _, l := range m.GetLabel() {
+					if l.GetName() == "reason" && n > 0 {
+						reasons[l.GetValue()] = n
+					}
+				}
+			}
+		}
+		return total
+	}
+	const lent = 256 << 20
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		accepted, closed := sum("purepool_stratum_connections_accepted_total"), sum("purepool_stratum_connections_closed_total")
+		if accepted == closed && sum("purepool_stratum_connections") == 0 && sum("purepool_stratum_memory_left_bytes") == lent {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%v connections came, %v ended for a reason", accepted, closed)
+		}
+	}
+	t.Logf("connections ended: %v", reasons)
+	for _, reason := range []string{"junk", "line_too_long", "flood", "banned", "peer"} {
+		if reasons[reason] == 0 {
+			t.Errorf("none ended for %s", reason)
+		}
+	}
 }
 
 func TestLoadMeasuresSubmitsAndBroadcasts(t *testing.T) {
