@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 GO       ?= go
 FUZZTIME ?= 30s
+# How long `make soak` runs.
+DURATION ?= 30m
 # Which benchmarks `make bench` runs, and how.
 BENCH      ?= .
 BENCHTIME  ?= 1s
@@ -80,6 +82,10 @@ lint: deps-lint ## golangci-lint and the shape of go.mod (its first run builds t
 .PHONY: fmt
 fmt: deps-lint-fmt ## Format every Go file
 	gofumpt -w .
+
+.PHONY: soak
+soak: deps-test ## The whole program for half an hour, with outages; counts every share (DURATION=30m)
+	$(GO) test -v -count=1 -timeout 0 -run '^TestSoak$$' ./test/soak -soak.duration=$(DURATION)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each (FUZZTIME=30s)

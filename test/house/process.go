@@ -120,6 +120,9 @@ func (p *Process) Stop() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // Output is the last that the process printed.
 func (p *Process) Output() string { return p.out.String() }
 
