@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"testing"
@@ -38,7 +39,8 @@ const (
 	envQueue     = "PUREPOOL_BENCH_QUEUE"
 	envPool      = "PUREPOOL_BENCH_POOL_ADDRESS"
 	envAlgorithm = "PUREPOOL_BENCH_ALGORITHM"
-	envJudge     = "PUREPOOL_BENCH_JUDGE" // the backend's DSN, where shares are judged, too
+	envProfile   = "PUREPOOL_BENCH_PROFILE" // where CPU profiles go, a file for each kind of server
+	envJudge     = "PUREPOOL_BENCH_JUDGE"   // the backend's DSN, where shares are judged, too
 )
 
 func TestMain(m *testing.M) {
@@ -59,6 +61,17 @@ func TestMain(m *testing.M) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if path := os.Getenv(envProfile); path != "" {
+		file, err := os.Create(path + "." + os.Getenv(envServer))
+		if err == nil {
+			err = pprof.StartCPUProfile(file)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	if err := serve(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -182,7 +195,7 @@ func serveFront(ctx context.Context) error {
 type server struct {
 	addr netip.AddrPort
 	cmd  *exec.Cmd
-	in   io.Writer
+	in   io.WriteCloser
 	out  *bufio.Reader
 }
 
@@ -206,6 +219,7 @@ func start(b *testing.B, kind string, env ...string) *server {
 
 // stop ends the process; it may be called again.
 func (s *server) stop() {
+	_ = s.in.Close()
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	_ = s.cmd.Wait()
 }

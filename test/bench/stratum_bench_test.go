@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -12,13 +13,14 @@ import (
 	"time"
 
 	"purepool/ledger"
+	"purepool/ledger/pgcluster"
 	"purepool/pool/pow"
 
 	sim "purepool/sim/stratum"
 )
 
 // startStratum starts the port that is measured.
-func startStratum(b *testing.B, algorithm string, judge bool) *server {
+func startStratum(b *testing.B, algorithm string, judge bool) (*server, *pgcluster.Cluster) {
 	b.Helper()
 	cluster := startPostgres(b)
 	env := []string{
@@ -28,7 +30,7 @@ func startStratum(b *testing.B, algorithm string, judge bool) *server {
 	if judge {
 		env = append(env, envJudge+"="+cluster.DSN(ledger.RoleBackend, "purepool"))
 	}
-	return start(b, "stratum", env...)
+	return start(b, "stratum", env...), cluster
 }
 
 // submits measures submitting from many connections. A server whose port closes a
@@ -56,7 +58,8 @@ func submits(b *testing.B, s *server, connections, pipeline int) *sim.LoadResult
 // BenchmarkStratumSubmit hands in shares over 1,000 connections: checked, durable
 // in the queue, answered. The limit is a bare line echo on gnet.
 func BenchmarkStratumSubmit(b *testing.B) {
-	s, echo := startStratum(b, "sha256d", false), start(b, "echo")
+	s, _ := startStratum(b, "sha256d", false)
+	echo := start(b, "echo")
 	for _, pipeline := range []int{1, 8} {
 		b.Run(fmt.Sprintf("in-flight=%d", pipeline), func(b *testing.B) {
 			var pool, limit []*sim.LoadResult
@@ -94,24 +97,56 @@ func middleLoad(all []*sim.LoadResult) *sim.LoadResult {
 
 // BenchmarkStratumX11 does the same with x11. The limit is the rate at which the
 // same processors hash every share twice, since frontend and backend both check.
-// In the second run the backend judges meanwhile, into the ledger.
 func BenchmarkStratumX11(b *testing.B) {
-	for _, judge := range []bool{false, true} {
-		b.Run(map[bool]string{false: "frontend", true: "frontend-and-backend"}[judge], func(b *testing.B) {
-			s := startStratum(b, "x11", judge)
-			var pool, limit []float64
-			for b.Loop() {
-				for range rounds {
-					limit = append(limit, hashes(b, "x11", time.Second)/2)
-					pool = append(pool, submits(b, s, 1000, 8).PerSecond)
-				}
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(middle(pool), "shares/s")
-			b.ReportMetric(middle(limit), "hashed-twice/s")
-			b.ReportMetric(100*middle(pool)/middle(limit), "%-of-limit")
-		})
+	s, _ := startStratum(b, "x11", false)
+	var pool, limit []float64
+	for b.Loop() {
+		for range rounds {
+			limit = append(limit, hashes(b, "x11", time.Second)/2)
+			pool = append(pool, submits(b, s, 1000, 8).PerSecond)
+		}
 	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(middle(pool), "shares/s")
+	b.ReportMetric(middle(limit), "hashed-twice/s")
+	b.ReportMetric(100*middle(pool)/middle(limit), "%-of-limit")
+}
+
+// BenchmarkStratumX11Judged has the backend judge the same shares on the same
+// processors, into Postgres, and counts from the first submit to the last verdict.
+// So the ledger's COPY, which has a limit of its own (BenchmarkValidate), counts
+// too.
+func BenchmarkStratumX11Judged(b *testing.B) {
+	limit := hashes(b, "x11", 2*time.Second) / 2
+	s, cluster := startStratum(b, "x11", true)
+	db, err := sql.Open("postgres", cluster.DSN(pgcluster.Superuser, "purepool"))
+	must(b, err)
+	defer db.Close()
+	for b.Loop() {
+		began := time.Now()
+		before := verdicts(b, db)
+		taken := submits(b, s, 1000, 8).Accepted
+		for verdicts(b, db) < before+taken {
+			time.Sleep(50 * time.Millisecond)
+		}
+		rate := float64(taken) / time.Since(began).Seconds()
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(rate, "judged/s")
+		b.ReportMetric(limit, "hashed-twice/s")
+		b.ReportMetric(100*rate/limit, "%-of-limit")
+	}
+	var rejected int64
+	must(b, db.QueryRowContext(b.Context(), `SELECT count(*) FROM purepool.rejected_share`).Scan(&rejected))
+	if rejected > 0 {
+		b.Fatalf("%d honest shares rejected", rejected)
+	}
+}
+
+// verdicts counts by the roll-ups, which come in the same transaction as the shares.
+func verdicts(b *testing.B, db *sql.DB) (n int64) {
+	b.Helper()
+	must(b, db.QueryRowContext(b.Context(), `SELECT coalesce(sum(shares), 0) FROM purepool.share_minute`).Scan(&n))
+	return n
 }
 
 // hashes returns how many headers all processors hash in a second.
@@ -145,7 +180,7 @@ func BenchmarkStratumIdle(b *testing.B) {
 	const n, warm = 18_000, 200
 	needFiles(b, n+500)
 	for b.Loop() {
-		s := startStratum(b, "sha256d", false)
+		s, _ := startStratum(b, "sha256d", false)
 		resident := func() (n float64) {
 			s.tell(b, "rss")
 			_, err := fmt.Sscan(s.said(b), &n)
@@ -182,7 +217,7 @@ func idle(s *server, n int, passwords []string) sim.LoadOptions {
 func BenchmarkStratumBroadcast(b *testing.B) {
 	const n, times, difficulties = 15_000, 20, 20
 	needFiles(b, n+500)
-	s := startStratum(b, "sha256d", false)
+	s, _ := startStratum(b, "sha256d", false)
 	var passwords []string
 	for i := range difficulties {
 		passwords = append(passwords, fmt.Sprintf("d=%d", 3<<i))

@@ -34,8 +34,8 @@ import (
 // validators judge what is in the queue meanwhile.
 //
 // It prints its address and then answers commands: "job" tells a new job, "bare"
-// writes the bytes of one to the same sockets in a bare loop, "rss" prints its
-// resident memory, "sent" how many shares its sink has made durable.
+// writes the bytes of one to the same sockets in a bare loop (after "prepare", which
+// prints how many there are), "rss" prints its resident memory.
 
 const stratumNetwork = "test"
 
@@ -254,15 +254,28 @@ func (still) MaxNonce(tip.Tip, time.Time) uint32 { return 1<<32 - 1 }
 
 // obey follows commands until standard input ends.
 func (p *port) obey(ctx context.Context, algorithm string) error {
-	commands := bufio.NewScanner(os.Stdin)
-	go func() {
-		<-ctx.Done()
-		_ = os.Stdin.Close()
+	commands := make(chan string)
+	go func() { // ends with the process
+		defer close(commands)
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			commands <- in.Text()
+		}
 	}()
 	var bare *bareLoop
-	for commands.Scan() {
+	for {
+		var command string
+		var more bool
+		select {
+		case <-ctx.Done():
+			return nil
+		case command, more = <-commands:
+		}
 		var err error
-		switch commands.Text() {
+		switch command {
+		case "":
+			if !more {
+				return nil
+			}
 		case "job":
 			err = p.newJob(algorithm)
 		case "prepare":
@@ -279,13 +292,12 @@ func (p *port) obey(ctx context.Context, algorithm string) error {
 				fmt.Println(n)
 			}
 		default:
-			err = fmt.Errorf("unknown command %q", commands.Text())
+			err = fmt.Errorf("unknown command %q", command)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // bareLoop is the limit of a broadcast: the same bytes to the same sockets, by as
