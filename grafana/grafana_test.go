@@ -47,7 +47,8 @@ type model struct {
 	}
 	Annotations struct {
 		List []struct {
-			Name, Expr string
+			Name       string
+			Target     struct{ RefID, Expr string }
 			Datasource struct{ UID string }
 		}
 	}
@@ -181,7 +182,7 @@ func TestEveryQueryKeepsToTheChosenNetworkOrInstance(t *testing.T) {
 			}
 		}
 		for _, a := range d.Annotations.List {
-			check(name+" "+a.Name, a.Expr)
+			check(name+" "+a.Name, a.Target.Expr)
 		}
 	}
 	if n < 150 {

@@ -47,7 +47,7 @@ type Variable struct {
 	Multi      bool        `json:"multi"`
 	IncludeAll bool        `json:"includeAll"`
 	AllValue   string      `json:"allValue,omitempty"`
-	Current    any         `json:"current"`
+	Current    any         `json:"current,omitempty"`
 }
 
 // Datasource names where the numbers come from.
@@ -63,20 +63,36 @@ type Annotated struct {
 
 // Annotation marks moments in all panels: those at which its query is above 0.
 type Annotation struct {
-	Name        string     `json:"name"`
-	Datasource  Datasource `json:"datasource"`
-	Enable      bool       `json:"enable"`
-	IconColor   string     `json:"iconColor"`
-	Expr        string     `json:"expr"`
-	Step        string     `json:"step"`
-	TitleFormat string     `json:"titleFormat"`
-	TextFormat  string     `json:"textFormat"`
+	Name        string          `json:"name"`
+	Datasource  Datasource      `json:"datasource"`
+	Enable      bool            `json:"enable"`
+	IconColor   string          `json:"iconColor"`
+	Target      AnnotationQuery `json:"target"`
+	TitleFormat string          `json:"titleFormat"`
+	TextFormat  string          `json:"textFormat"`
+}
+
+// AnnotationQuery is its query.
+type AnnotationQuery struct {
+	RefID    string `json:"refId"`
+	Expr     string `json:"expr"`
+	Interval string `json:"interval"`
+}
+
+func mark(name, colour, expr, title, text string) Annotation {
+	return Annotation{
+		Name: name, Datasource: source, Enable: true, IconColor: colour, TitleFormat: title, TextFormat: text,
+		Target: AnnotationQuery{RefID: "Anno", Expr: short.Replace(expr), Interval: "60s"},
+	}
 }
 
 // Link leads to the other dashboards.
 type Link struct {
 	Title       string   `json:"title"`
 	Type        string   `json:"type"`
+	Icon        string   `json:"icon"`
+	Tooltip     string   `json:"tooltip"`
+	TargetBlank bool     `json:"targetBlank"`
 	Tags        []string `json:"tags"`
 	AsDropdown  bool     `json:"asDropdown"`
 	IncludeVars bool     `json:"includeVars"`
@@ -291,24 +307,16 @@ func dashboard(uid, title, description, instances string, rows ...row) *Dashboar
 		UID: uid, Title: title, Description: description, Tags: []string{"purepool"}, SchemaVersion: 39, Version: 1, Editable: true,
 		GraphTooltip: 1, Refresh: "30s", Time: TimeRange{From: "now-6h", To: "now"},
 		Templating: Templating{List: []Variable{
-			{Name: "datasource", Label: "Prometheus", Type: "datasource", Query: "prometheus", Refresh: 1, Current: map[string]any{}},
+			{Name: "datasource", Label: "Prometheus", Type: "datasource", Query: "prometheus", Refresh: 1},
 			variable("network", "Network", networksOf),
 			variable("instance", "Instance", instances),
 		}},
 		Annotations: Annotated{List: []Annotation{
-			{
-				Name: "Blocks found", Datasource: source, Enable: true, IconColor: "green", Step: "60s",
-				Expr:        short.Replace(`sum by (network) (increase(purepool_blocks_found_total{<N>}[<R>])) > bool 0`),
-				TitleFormat: "Block found", TextFormat: "{{network}}",
-			},
-			{
-				Name: "Starts and deploys", Datasource: source, Enable: true, IconColor: "blue", Step: "60s",
-				Expr: short.Replace(`max by (instance, version) ((time() - process_start_time_seconds{job="purepool",<I>} < bool 60)` +
-					` * on (instance) group_left (version) purepool_build_info{<I>})`),
-				TitleFormat: "Started", TextFormat: "{{instance}} {{version}}",
-			},
+			mark("Blocks found", "green", `sum by (network) (increase(purepool_blocks_found_total{<N>}[<R>])) > bool 0`, "Block found", "{{network}}"),
+			mark("Starts and deploys", "blue", `max by (instance, version) ((time() - process_start_time_seconds{job="purepool",<I>} < bool 60)`+
+				` * on (instance) group_left (version) purepool_build_info{<I>})`, "Started", "{{instance}} {{version}}"),
 		}},
-		Links:  []Link{{Title: "Purepool", Type: "dashboards", Tags: []string{"purepool"}, AsDropdown: true, IncludeVars: true, KeepTime: true}},
+		Links:  []Link{{Title: "Purepool", Type: "dashboards", Icon: "external link", Tooltip: "The other dashboards", Tags: []string{"purepool"}, AsDropdown: true, IncludeVars: true, KeepTime: true}},
 		Panels: lay(rows...),
 	}
 }

@@ -77,7 +77,7 @@ func (p *pools) questions(t *testing.T) map[string]string {
 			}
 		}
 		for _, a := range d.Annotations.List {
-			all[d.Title+": annotation "+a.Name] = variables.Replace(a.Expr)
+			all[d.Title+": annotation "+a.Name] = variables.Replace(a.Target.Expr)
 		}
 		for _, v := range d.Templating.List {
 			if v.Type != "query" {
