@@ -26,7 +26,9 @@ type Config struct {
 	// TrustedProxies may say in X-Forwarded-For or X-Real-IP for whom they speak.
 	// The limits per address are then those of the address they name.
 	TrustedProxies []netip.Prefix
-	Limits         Limits
+	// Bans are those whom the operator keeps away; nil: nobody.
+	Bans   *pool.Bans
+	Limits Limits
 }
 
 // Listen is one address, as host:port.

@@ -291,6 +291,9 @@ func (c *conn) answer(ctx context.Context, refused *headError, received time.Tim
 			defer s.guard.leave(v)
 		}
 	}
+	if s.bans.IP(client) { // banned since it connected, or behind a proxy
+		return result{appendError(c.out[:0], answerHead, "Your address is banned from this pool, please ask its operator"), actionNone, outcomeTooMany, 0}
+	}
 	return s.act(ctx, c.out[:0], &r, client)
 }
 

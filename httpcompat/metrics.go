@@ -33,6 +33,7 @@ const (
 	closedGone              closeReason = "gone"            // the client left before its request was complete
 	closedWrite             closeReason = "write"           // the answer could not be written
 	closedConnections       closeReason = "too_many_connections"
+	closedBanned            closeReason = "banned"
 	closedConnectionsOfIP   closeReason = "too_many_connections_of_ip"
 	closedRateOfIP          closeReason = "too_fast_for_ip"
 	closedHandshake         closeReason = "handshake"      // the TLS handshake failed
@@ -45,6 +46,7 @@ const (
 var closeReasons = []closeReason{
 	closedAnswered, closedUnread, closedIdle, closedSlow, closedGone, closedWrite, closedConnections,
 	closedConnectionsOfIP, closedRateOfIP, closedHandshake, closedHandshakeSlow, closedTooManyHandshakes, closedProxyHeader, closedShutdown,
+	closedBanned,
 }
 
 // The actions, as labels. What a request asks for may be anything, so all that is

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
+
+	"purepool/pool"
 )
 
 // Server answers on all its addresses. Make it with New, bind it with Listen, and
@@ -27,6 +29,7 @@ type Server struct {
 	metrics *metrics
 	memory  *memory
 	guard   *guard
+	bans    *pool.Bans
 
 	certificates certificates // nil without TLS
 	tls          *tls.Config
@@ -60,6 +63,7 @@ func New(cfg Config, desk Desk, log *slog.Logger, reg prometheus.Registerer) (*S
 	s := &Server{
 		cfg:      cfg,
 		limits:   cfg.Limits.withDefaults(),
+		bans:     cfg.Bans,
 		desk:     desk,
 		log:      log,
 		faultLog: rate.NewLimiter(20, 100),
@@ -244,6 +248,8 @@ func (s *Server) admit(ctx context.Context, nc net.Conn, l boundListener) {
 	reason := closeReason("")
 	if s.open.Load() >= int64(s.limits.MaxConnections) {
 		reason = closedConnections
+	} else if s.bans.IP(peer) {
+		reason = closedBanned
 	} else if !trusted {
 		v, reason = s.guard.enter(peer)
 	}

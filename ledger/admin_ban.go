@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 )
 
@@ -17,6 +18,7 @@ type Ban struct {
 	ID      int64
 	Prefix  netip.Prefix // invalid: a miner's
 	MinerID int64        // 0: an address's
+	GUID    uuid.UUID    // of the miner
 	Miner   string       // his address, for the operator
 	Network string       // of the miner, for the operator
 	Until   time.Time    // zero: until it is removed
@@ -85,7 +87,7 @@ func (s *BackendStore) Bans(ctx context.Context) ([]Ban, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	return selectBans(ctx, s.conn, `
-		SELECT b.id, b.prefix::text, coalesce(b.miner_id, 0), coalesce(m.address, ''), coalesce(n.name, ''), b.until_at, b.made_at, b.who, b.why
+		SELECT b.id, b.prefix::text, coalesce(b.miner_id, 0), m.guid, coalesce(m.address, ''), coalesce(n.name, ''), b.until_at, b.made_at, b.who, b.why
 		FROM ban b LEFT JOIN miner m ON m.id = b.miner_id LEFT JOIN network n ON n.id = m.network_id ORDER BY b.id DESC`)
 }
 
@@ -94,7 +96,7 @@ func (s *FrontendStore) Bans(ctx context.Context) ([]Ban, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	return selectBans(ctx, s.conn, `
-		SELECT b.id, b.prefix::text, coalesce(b.miner_id, 0), coalesce(m.address, ''), coalesce(n.name, ''), b.until_at, 'epoch'::timestamptz, '', ''
+		SELECT b.id, b.prefix::text, coalesce(b.miner_id, 0), m.guid, coalesce(m.address, ''), coalesce(n.name, ''), b.until_at, 'epoch'::timestamptz, '', ''
 		FROM ban b LEFT JOIN miner m ON m.id = b.miner_id LEFT JOIN network n ON n.id = m.network_id
 		WHERE b.until_at IS NULL OR b.until_at > now()`)
 }
@@ -105,7 +107,8 @@ func selectBans(ctx context.Context, c *conn, query string) (list []Ban, err err
 		var b Ban
 		var prefix sql.NullString
 		var until sql.NullTime
-		if err := rows.Scan(&b.ID, &prefix, &b.MinerID, &b.Miner, &b.Network, &until, &b.MadeAt, &b.Who, &b.Why); err != nil {
+		var guid uuid.NullUUID
+		if err := rows.Scan(&b.ID, &prefix, &b.MinerID, &guid, &b.Miner, &b.Network, &until, &b.MadeAt, &b.Who, &b.Why); err != nil {
 			return err
 		}
 		if prefix.Valid {
@@ -114,7 +117,7 @@ func selectBans(ctx context.Context, c *conn, query string) (list []Ban, err err
 				return err
 			}
 		}
-		b.Until, b.MadeAt = utcOrZero(until), b.MadeAt.UTC()
+		b.GUID, b.Until, b.MadeAt = guid.UUID, utcOrZero(until), b.MadeAt.UTC()
 		list = append(list, b)
 		return nil
 	})

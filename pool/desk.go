@@ -66,6 +66,8 @@ type Config struct {
 	// after that it gets the newest again, so that nobody fills the ledger by
 	// asking. Negative is no bound. A real client asks every three minutes.
 	WorksPerMinute int
+	// Bans are those whom the operator keeps away; nil: nobody.
+	Bans *Bans
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -263,7 +265,7 @@ func (d *Desk) worker(ctx context.Context, n *Network, id workerID) (knownWorker
 
 // issue writes one piece of work down and grants it.
 func (d *Desk) issue(ctx context.Context, n *Network, w knownWorker, r WorkRequest) (WorkGrant, error) {
-	if !w.Miner.Enabled {
+	if !w.Miner.Enabled || d.cfg.Bans.GUID(w.Miner.GUID) {
 		return WorkGrant{}, disabled(w.Miner.Address)
 	}
 	target := n.HashTarget

@@ -94,7 +94,7 @@ func (d *Desk) check(ctx context.Context, n *Network, s *solution.Solution) *Ref
 			KindUnknownWork,
 			"Work " + s.WorkID.String() + " was not given to miner " + s.MinerID.String() + ", please ask for new work",
 		}
-	case !work.MinerEnabled:
+	case !work.MinerEnabled, d.cfg.Bans.GUID(work.MinerGUID):
 		return disabled(s.MinerID.String())
 	case d.cfg.Now().Sub(work.IssuedAt) > d.cfg.WorkLifetime:
 		return &Refusal{KindWorkExpired, "Work " + s.WorkID.String() + " has expired, please ask for new work"}

@@ -53,6 +53,8 @@ type TemplateConfig struct {
 	// JobLifetime is how long after its issue shares may come for a job (1 h).
 	JobLifetime time.Duration
 
+	Bans *Bans // those whom the operator keeps away; nil: nobody
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time
@@ -115,7 +117,7 @@ func NewTemplateDesk(cfg TemplateConfig, store TemplateStore, shares Queue, q Te
 		return nil, err
 	}
 	workers, err := NewDesk(Config{
-		Frontend: cfg.Frontend, StateTTL: cfg.StateTTL, StoreTimeout: cfg.StoreTimeout, Logger: cfg.Logger, Now: cfg.Now,
+		Frontend: cfg.Frontend, StateTTL: cfg.StateTTL, StoreTimeout: cfg.StoreTimeout, Bans: cfg.Bans, Logger: cfg.Logger, Now: cfg.Now,
 	}, store, shares)
 	if err != nil {
 		return nil, err
@@ -333,7 +335,7 @@ func (d *TemplateDesk) Admit(ctx context.Context, a TemplateArrival) (int64, err
 	if err != nil {
 		return 0, d.desk.unavailable("looking up a worker", err)
 	}
-	if !w.Miner.Enabled {
+	if !w.Miner.Enabled || d.desk.cfg.Bans.GUID(w.Miner.GUID) {
 		return 0, disabled(w.Miner.Address)
 	}
 	return w.ID, nil

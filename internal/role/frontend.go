@@ -36,13 +36,18 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 	}
 	p.stack.run("publisher", publisher.Run)
 
-	desk, err := pool.NewDesk(p.deskConfig(ids), store, publisher)
+	bans := p.bans(store)
+	settings := p.deskConfig(ids)
+	settings.Bans = bans
+	desk, err := pool.NewDesk(settings, store, publisher)
 	if err != nil {
 		return err
 	}
 	p.stack.closing("front desk", func() error { desk.Close(); return nil })
 
-	server, err := httpcompat.New(HTTPConfig(&p.cfg.Frontend), desk, p.log, p.registry)
+	wire := HTTPConfig(&p.cfg.Frontend)
+	wire.Bans = bans
+	server, err := httpcompat.New(wire, desk, p.log, p.registry)
 	if err != nil {
 		return err
 	}
@@ -52,11 +57,11 @@ func (p *process) frontend(ctx context.Context, broker *queue.Broker) error {
 	p.addresses.HTTP = server.Addrs()
 	*p.reloads = append(*p.reloads, server.ReloadCertificates)
 	p.stack.run("http", server.Run)
-	templates, err := p.templateDesks(broker, store, publisher, ids)
+	templates, err := p.templateDesks(broker, store, publisher, ids, bans)
 	if err != nil {
 		return err
 	}
-	return p.stratum(desk, templates, server.TLSConfig())
+	return p.stratum(desk, templates, server.TLSConfig(), bans)
 }
 
 func (p *process) ledgerOptions() ledger.Options {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"purepool/pool"
 	"purepool/pool/vardiff"
 	"purepool/stratum"
 )
@@ -13,15 +14,15 @@ import (
 // stratum opens the ports for miners over TCP, where there are any. Those with
 // TLS have the certificates of the HTTP listeners, which are read again when they
 // change.
-func (p *process) stratum(desk stratum.Desk, templates []stratum.Network, certificates *tls.Config) error {
+func (p *process) stratum(desk stratum.Desk, templates []stratum.Network, certificates *tls.Config, bans *pool.Bans) error {
 	f := &p.cfg.Frontend
 	if len(f.Stratum) == 0 {
 		return nil
 	}
 	cfg := stratum.Config{
 		Desk: desk, Networks: templates, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
-		Limits:    stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
-		DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
+		Limits: stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
+		Bans:   bans, DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
 	}
 	var err error
 	if cfg.SessionKey, err = sessionKey(filepath.Join(string(p.cfg.Queue.SpoolDir), "sessions.key")); err != nil {

@@ -135,7 +135,7 @@ func (d door) Admit(ctx context.Context, a stratum.Arrival) (stratum.Admission, 
 }
 
 // templateDesks opens the front desks of the template networks that have a port.
-func (p *process) templateDesks(broker *queue.Broker, store *ledger.FrontendStore, publisher *queue.Publisher, ids map[string]int16) ([]stratum.Network, error) {
+func (p *process) templateDesks(broker *queue.Broker, store *ledger.FrontendStore, publisher *queue.Publisher, ids map[string]int16, bans *pool.Bans) ([]stratum.Network, error) {
 	var networks []stratum.Network
 	for _, name := range p.templates() {
 		n := p.cfg.Network[name]
@@ -143,7 +143,7 @@ func (p *process) templateDesks(broker *queue.Broker, store *ledger.FrontendStor
 		desk, err := pool.NewTemplateDesk(pool.TemplateConfig{
 			Frontend: p.frontendID(), StateTTL: p.cfg.Frontend.MinerRecheck, StoreTimeout: p.cfg.Frontend.StoreTimeout, JobLifetime: n.JobLifetime,
 			Network: pool.TemplateNetwork{Name: name, ID: ids[name], Chain: chain, Algorithm: n.Algorithm},
-			Logger:  p.log, Registerer: p.registry,
+			Bans:    bans, Logger: p.log, Registerer: p.registry,
 		}, store, publisher, broker)
 		if err != nil {
 			return nil, fmt.Errorf("network %s: %w", name, err)
