@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -118,14 +119,20 @@ func (p *process) running() bool {
 	}
 }
 
-// freePort returns a loopback port that was free a moment ago.
+// freePort returns a port that nobody uses, from below those that the kernel gives
+// to outgoing connections: one of these could take it while a server that was
+// stopped is to start again.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // immediate
-	if err != nil {
-		return 0, err
+	const low, high = 15_000, 32_000
+	var err error
+	for range 100 {
+		port := low + rand.IntN(high-low)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil { //nolint:noctx // it does not wait
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("finding a free port: %w", err)
 }
 
 // await calls ready until it succeeds, the server ends or patience is over.
