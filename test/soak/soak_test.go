@@ -18,7 +18,10 @@ import (
 	"purepool/test/house"
 )
 
-var duration = flag.Duration("soak.duration", 15*time.Second, "how long the houses are soaked, one for each broker, side by side")
+var (
+	only     = flag.String("soak.broker", "", "the broker to soak with; empty: both")
+	duration = flag.Duration("soak.duration", 15*time.Second, "how long the houses are soaked, one for each broker, side by side")
+)
 
 func TestSoak(t *testing.T) {
 	for _, kind := range []struct {
@@ -28,6 +31,9 @@ func TestSoak(t *testing.T) {
 		{"nats", func(t *testing.T) queuetest.Broker { return queuetest.NewNATS(t, queuetest.NATSOption{}) }},
 		{"rabbitmq", func(t *testing.T) queuetest.Broker { return queuetest.NewRabbitMQ(t) }},
 	} {
+		if *only != "" && *only != kind.name {
+			continue
+		}
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			soak(t, kind.name, kind.start(t), *duration)
