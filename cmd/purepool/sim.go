@@ -25,6 +25,7 @@ type simCmd struct {
 
 	StratumMiner simStratumMinerCmd `cmd:"" help:"Run simulated Stratum miners against a port of a template network."`
 	Load         simLoadCmd         `cmd:"" help:"Measure a Stratum port: connections, submits a second, latency."`
+	Echo         simEchoCmd         `cmd:"" help:"Run a bare line echo, the limit of a Stratum port."`
 	HTTPLoad     simHTTPLoadCmd     `cmd:"" name:"http-load" help:"Measure Action.aspx with a connection for every request."`
 }
 
