@@ -16,7 +16,15 @@ const sessionKeySize = 32
 // sessionKey reads the frontend's secret from a file, and makes both where there
 // is none. Whoever has it can claim another miner's search space, which is worth
 // nothing but a place to do the same work twice.
+//
+// Without a spool there is no folder to keep it in (the name has none then): the
+// key lasts as long as the process.
 func sessionKey(name string) ([]byte, error) {
+	if filepath.Dir(name) == "." {
+		key := make([]byte, sessionKeySize)
+		_, _ = rand.Read(key) // never fails
+		return key, nil
+	}
 	key, err := os.ReadFile(name)
 	switch {
 	case err == nil && len(key) == sessionKeySize:

@@ -39,3 +39,17 @@ func TestSessionKeyIsMadeOnceAndKept(t *testing.T) {
 		t.Error("half a key is taken")
 	}
 }
+
+func TestSessionKeyOfAFrontendWithoutASpoolIsKeptNowhere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	first, err := sessionKey("sessions.key")
+	if err != nil || len(first) != sessionKeySize {
+		t.Fatalf("%x, %v", first, err)
+	}
+	if second, err := sessionKey("sessions.key"); err != nil || bytes.Equal(first, second) {
+		t.Errorf("%x again, %v", second, err)
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
