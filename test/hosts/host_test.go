@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,20 +194,26 @@ func (h *host) path(file string) string { return fmt.Sprintf("/proc/%d/root%s", 
 
 // ready reports whether a role on the server says that it can do its work.
 func (h *host) ready(port int) bool {
-	if h.leader == 0 {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	return h.leader != 0 && h.get(fmt.Sprintf("http://127.0.0.1:%d/readyz", port)) != ""
+}
+
+// get returns what the server serves itself under a URL, empty where that is not 200.
+func (h *host) get(url string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	c, err := h.net.dialer(h.name)(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	must(h.t, err)
+	client := http.Client{Transport: &http.Transport{DialContext: h.net.dialer(h.name), DisableKeepAlives: true}}
+	answer, err := client.Do(r)
 	if err != nil {
-		return false
+		return ""
 	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
-	_, _ = io.WriteString(c, "GET /readyz HTTP/1.0\r\n\r\n")
-	answer, _ := io.ReadAll(c)
-	return strings.HasPrefix(string(answer), "HTTP/1.0 200") || strings.HasPrefix(string(answer), "HTTP/1.1 200")
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		return ""
+	}
+	return string(text)
 }
 
 func (h *host) eventually(what string, within time.Duration, condition func() bool) {

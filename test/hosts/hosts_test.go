@@ -33,6 +33,7 @@ func newPool(t *testing.T, env map[string]string) *pool {
 	begun := time.Now()
 	n := newNetwork(t)
 	p := &pool{net: n, disks: storage(t), site: newSite(t, env)}
+	p.site.make()
 	t.Logf("release and site made: %v", time.Since(begun).Round(100*time.Millisecond))
 	begun = time.Now()
 	p.data = newHost(t, n, p.disks, "data", 2, false)

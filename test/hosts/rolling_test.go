@@ -49,6 +49,7 @@ func testRolling(t *testing.T, p *pool, l *load) {
 	if rows, err := p.query(`SELECT DISTINCT host(remote_ip) FROM work WHERE issued_at > now() - interval '10 seconds'`); err != nil || len(rows) != 1 || rows[0] != world+"100" {
 		t.Errorf("work was given to %v, %v; want %s100", rows, err, world)
 	}
+	p.testWeb(t)
 	if p.reach(edge.name, p.data.address+":5432") || p.reach("miners", world+"4:80") {
 		t.Error("the balancer reaches the database, or miners get past the balancer")
 	}
@@ -61,6 +62,7 @@ func (p *pool) grow(t *testing.T, l *load) *host {
 	edge := newHost(t, p.net, p.disks, "edge", 6, true)
 	p.site.env["FRONTENDS"] = fmt.Sprintf("frontend1=%s frontend2=%s", p.frontend.address, p.second.address)
 	p.site.env["BALANCER"] = "edge=" + edge.address
+	p.site.env["WEB"] = fmt.Sprintf("web1=%s7", lan)
 	p.site.make()
 	p.second.switchOn()
 	edge.switchOn()
@@ -76,6 +78,28 @@ func (p *pool) grow(t *testing.T, l *load) *host {
 		t.Errorf("/etc/hosts and pg_hba.conf have %d blocks of the pool, want one each", n)
 	}
 	return edge
+}
+
+// testWeb sets up a server for the pages. Whoever takes it over reads what visitors
+// read, and reaches the database and nothing else.
+func (p *pool) testWeb(t *testing.T) {
+	t.Helper()
+	h := newHost(t, p.net, p.disks, "web1", 7, true)
+	h.switchOn()
+	p.site.setUp(h, "web")
+	wantConfined(t, h, "purepool-web.service", "purepool-web", "0000000000000000")
+	if page := h.get("http://127.0.0.1:8081/"); !strings.Contains(page, "<html") {
+		t.Errorf("the page: %.200s", page)
+	}
+	p.net.nft(h.name, "delete table inet purepool") // root there opens it
+	if !p.reach(h.name, p.data.address+":5432") {
+		t.Error("the web's server cannot reach the database: the test shows nothing")
+	}
+	for _, closed := range []string{p.data.address + ":4222", p.data.address + ":22", fmt.Sprintf("%s:%d", p.backend.address, rpcPort), p.frontend.address + ":80", p.frontend.address + ":9101"} {
+		if p.reach(h.name, closed) {
+			t.Errorf("the web's server reaches %s", closed)
+		}
+	}
 }
 
 // sessions are Stratum miners which are connected all the time, and come back at once

@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -10,8 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"purepool/sim/daemon"
 )
@@ -96,8 +95,10 @@ func newSite(t testing.TB, env map[string]string) *site {
 	must(t, os.Mkdir(filepath.Join(s.dir, "secrets"), 0o700))
 	s.write("secrets/daemon.password", rpcPassword+"\n")
 	// All miners of the test have one address.
-	s.write("frontend.env", "PUREPOOL_FRONTEND_REQUESTS_PER_SECOND_PER_IP=100000\nPUREPOOL_FRONTEND_BURST_PER_IP=100000\n")
-	s.make()
+	const limits = "PUREPOOL_FRONTEND_REQUESTS_PER_SECOND_PER_IP=100000\nPUREPOOL_FRONTEND_BURST_PER_IP=100000\n"
+	s.write("frontend.env", limits)
+	s.write("all.env", limits)
+	s.edit()
 	return s
 }
 
@@ -126,8 +127,15 @@ func (s *site) authority() *x509.CertPool {
 	return pool
 }
 
-// make writes site.env as an operator edits it, and runs deploy/make-site.
+// make runs deploy/make-site on the site as it is now wanted.
 func (s *site) make() {
+	s.t.Helper()
+	s.edit()
+	command(s.t, filepath.Join(s.release, "deploy", "make-site"), s.dir)
+}
+
+// edit writes site.env as an operator edits it.
+func (s *site) edit() {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.release, "deploy", "site", "site.env"))
 	must(s.t, err)
@@ -144,7 +152,6 @@ func (s *site) make() {
 		}
 	}
 	s.write("site.env", strings.Join(lines, "\n"))
-	command(s.t, filepath.Join(s.release, "deploy", "make-site"), s.dir)
 }
 
 // setUp copies the release and the server's own folder to a server, as scp would,
@@ -157,36 +164,37 @@ func (s *site) setUp(h *host, role string) {
 	h.run("/root/release/deploy/setup", role, "/root/bundle")
 }
 
-// release builds the release's archive for this machine and unpacks it.
+// release builds the release's archive for this machine, once, and unpacks it.
 func release(t testing.TB) string {
 	t.Helper()
-	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(root(t), "scripts", "release"), "--out", dir, runtime.GOARCH)
+	folder, err := releaseOnce()
+	must(t, err)
+	return folder
+}
+
+var releaseOnce = sync.OnceValues(func() (string, error) {
+	dir := scratch()
+	cmd := exec.Command("../../scripts/release", "--out", dir, runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("scripts/release: %v\n%s", err, out)
+		return "", fmt.Errorf("scripts/release: %w\n%s", err, out)
 	}
 	archives, _ := filepath.Glob(filepath.Join(dir, "purepool-*-linux-"+runtime.GOARCH+".tar.gz"))
 	if len(archives) != 1 {
-		t.Fatalf("scripts/release made %v", archives)
+		return "", fmt.Errorf("scripts/release made %v", archives)
 	}
-	command(t, "tar", "-C", dir, "-xzf", archives[0])
-	return strings.TrimSuffix(archives[0], ".tar.gz")
+	if out, err := exec.Command("tar", "-C", dir, "-xzf", archives[0]).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("tar: %w\n%s", err, out)
+	}
+	return strings.TrimSuffix(archives[0], ".tar.gz"), nil
+})
+
+// scratch is a folder that is removed when all tests have ended.
+func scratch() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("purepool-hosts-release-%d", os.Getpid()))
 }
 
-// root is the project's folder.
-func root(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	must(t, err)
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the working folder")
-		}
-		dir = filepath.Dir(dir)
-	}
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(scratch())
+	os.Exit(code)
 }
