@@ -95,7 +95,8 @@ func newSite(t testing.TB, env map[string]string) *site {
 	must(t, os.Mkdir(filepath.Join(s.dir, "secrets"), 0o700))
 	s.write("secrets/daemon.password", rpcPassword+"\n")
 	// All miners of the test have one address.
-	const limits = "PUREPOOL_FRONTEND_REQUESTS_PER_SECOND_PER_IP=100000\nPUREPOOL_FRONTEND_BURST_PER_IP=100000\n"
+	const limits = "PUREPOOL_FRONTEND_REQUESTS_PER_SECOND_PER_IP=100000\nPUREPOOL_FRONTEND_BURST_PER_IP=100000\n" +
+		"PUREPOOL_FRONTEND_MAX_CONNECTIONS_PER_IP=10000\nPUREPOOL_FRONTEND_WORKS_PER_MINUTE=1000000\n"
 	s.write("frontend.env", limits)
 	s.write("all.env", limits)
 	s.edit()
