@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -52,7 +53,38 @@ func run(m *testing.M) int {
 		return 1
 	}
 	chromium = ctx //nolint:fatcontext // one browser for all tests of the process
+	all := &forAll{}
+	defer all.end()
+	theHouse = sync.OnceValue(func() *house { return newHouse(all) })
 	return m.Run()
+}
+
+// theHouse is the house of all tests, made for the first that asks: none of them
+// minds what the others do there.
+var theHouse func() *house //nolint:gochecknoglobals // set once by TestMain
+
+// forAll is what lasts as long as all tests of the process.
+type forAll struct {
+	testing.TB //nolint:unused // nil: for the methods that nobody calls here
+	cleanups   []func()
+}
+
+func (a *forAll) Helper()                  {}
+func (a *forAll) Context() context.Context { return context.Background() }
+func (a *forAll) Cleanup(f func())         { a.cleanups = append(a.cleanups, f) }
+func (a *forAll) Errorf(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "the house: "+format+"\n", args...)
+}
+
+func (a *forAll) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf("the house: "+format, args...))
+}
+func (a *forAll) Fatal(args ...any) { panic("the house: " + fmt.Sprint(args...)) }
+
+func (a *forAll) end() {
+	for _, f := range slices.Backward(a.cleanups) {
+		f()
+	}
 }
 
 // house is a pool's pages over a ledger of their own.
@@ -78,7 +110,7 @@ func networks() []web.Network {
 }
 
 // newHouse fills a ledger with a living pool and serves its pages.
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{db: ledgertest.New(t)}
 	h.addresses = fixture.Living(t, h.db, time.Now(), fixture.Options{})
@@ -92,7 +124,7 @@ func newHouse(t *testing.T) *house {
 }
 
 // serve runs the pages until the end of the test.
-func serve(t *testing.T, cfg web.Config, store web.Store) (url string) {
+func serve(t testing.TB, cfg web.Config, store web.Store) (url string) {
 	t.Helper()
 	server, err := web.New(cfg, store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
@@ -236,7 +268,7 @@ func (b *tab) look(width int64, scheme string) {
 	b.t.Helper()
 	height, options := int64(1000), []chromedp.EmulateViewportOption{}
 	if width < 500 {
-		height, options = 760, append(options, chromedp.EmulateMobile, chromedp.EmulateTouch, chromedp.EmulateScale(2))
+		height, options = 760, append(options, chromedp.EmulateMobile, chromedp.EmulateTouch)
 	}
 	b.do(chromedp.EmulateViewport(width, height, options...), chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{

@@ -43,7 +43,8 @@ func share(t *testing.T, db *ledgertest.DB, address string, n int, weight int64)
 }
 
 func TestANewShareMovesTheNumbersWithoutReload(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(1280, "light")
 	for _, p := range []struct{ path, number string }{
@@ -63,7 +64,8 @@ func TestANewShareMovesTheNumbersWithoutReload(t *testing.T) {
 }
 
 func TestWhereStreamsFailNumbersAreAskedForNowAndThen(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	target, err := url.Parse(h.url)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +94,8 @@ func TestWhereStreamsFailNumbersAreAskedForNowAndThen(t *testing.T) {
 }
 
 func TestTheSearchFindsAMinerByAddressAndRig(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(360, "light")
 	for _, scripts := range []bool{true, false} {
@@ -115,7 +118,8 @@ func TestTheSearchFindsAMinerByAddressAndRig(t *testing.T) {
 }
 
 func TestTheNetworkSwitchLeadsToTheOtherNetwork(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(1280, "light")
 	b.open("/")
@@ -125,7 +129,8 @@ func TestTheNetworkSwitchLeadsToTheOtherNetwork(t *testing.T) {
 }
 
 func TestColoursFollowTheSystemUntilTheVisitorChooses(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	paper := func() string { return eval[string](b, "getComputedStyle(document.body).backgroundColor") }
 	b.look(1280, "light")
@@ -157,7 +162,8 @@ func TestColoursFollowTheSystemUntilTheVisitorChooses(t *testing.T) {
 }
 
 func TestAChartTellsItsNumbersUnderThePointerAndTheFinger(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(1280, "light")
 	b.open("/main/")
@@ -181,7 +187,8 @@ func TestAChartTellsItsNumbersUnderThePointerAndTheFinger(t *testing.T) {
 }
 
 func TestTheLinesToCopyTakeTheVisitorsAddress(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(1280, "light")
 	b.open("/main/howtojoin/")
@@ -190,7 +197,8 @@ func TestTheLinesToCopyTakeTheVisitorsAddress(t *testing.T) {
 }
 
 func TestAllCanBeReachedByKeyboard(t *testing.T) {
-	h := newHouse(t)
+	t.Parallel()
+	h := theHouse()
 	b := newTab(t, h.url)
 	b.look(1280, "light")
 	b.open("/main/")
