@@ -317,3 +317,10 @@ func own(t *testing.T, tree, like string) {
 }
 
 func openDB(dsn string) (*sql.DB, error) { return sql.Open("postgres", dsn) }
+
+// either runs the program, whatever its exit code.
+func (y *yard) either(args ...string) string {
+	y.t.Helper()
+	out, _ := exec.CommandContext(y.t.Context(), house.Binary(y.t), append(args, "--config", y.config)...).CombinedOutput()
+	return string(out)
+}
