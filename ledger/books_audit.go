@@ -57,6 +57,13 @@ var auditSQL = []struct{ name, query string }{
 	{"balances equal their entries", `
 		SELECT 'account ' || f.account_id || ' has ' || coalesce(f.balance, 0) || ', its lines ' || coalesce(f.lines, 0) AS detail
 		FROM balance_fault f JOIN account a ON a.id = f.account_id WHERE a.network_id = $1`},
+	{"fees of joined coins stand in the journal as they are", `
+		SELECT 'consolidation ' || c.id || ' (' || c.state || ') of fee ' || c.fee || ' is booked as ' || b.amount AS detail
+		FROM consolidation c
+		CROSS JOIN LATERAL (SELECT coalesce(sum(l.amount), 0) AS amount FROM journal j JOIN journal_line l ON l.entry_id = j.id
+		    JOIN account a ON a.id = l.account_id AND a.kind = 'network_fee'
+		    WHERE j.key = 'consolidation:' || c.id || ':' || c.bookings AND NOT EXISTS (SELECT FROM journal r WHERE r.reverses = j.id)) AS b
+		WHERE c.network_id = $1 AND b.amount <> CASE WHEN c.state IN ('sent', 'confirmed') THEN c.fee ELSE 0 END`},
 	{"all accounts sum to zero", `
 		SELECT 'they sum to ' || sum(b.amount) AS detail FROM balance b JOIN account a ON a.id = b.account_id
 		WHERE a.network_id = $1 HAVING sum(b.amount) <> 0`},

@@ -21,7 +21,8 @@ const countStep = 200_000
 //
 // The moment is lag before now, or before the newest verdict where the
 // validators are behind: late verdicts cost more. It is not after the border of
-// a block whose round has not ended, as far as that is known yet.
+// a block whose round has not ended, as far as that is known yet; but for that,
+// less than lag is not worth a step.
 func (b *Books) CountShares(ctx context.Context, networkID int16, now time.Time, lag time.Duration) (until time.Time, err error) {
 	for counted := false; ; counted = true {
 		s, err := b.nextCount(ctx, networkID, storedTime(now), lag)
@@ -66,11 +67,12 @@ WITH open AS (
         WHERE network_id = $1 AND minute >= date_trunc('minute', open.from_at, 'UTC')) AS m
     WHERE shares >= $4
 )
-SELECT open.id, open.from_at, CASE WHEN EXISTS (SELECT FROM judged) THEN least(
-    CAST($2 AS timestamptz) - $3 * interval '1 microsecond',
-    (SELECT minute + interval '1 minute' FROM judged) - $3 * interval '1 microsecond',
-    (SELECT border FROM waiting), (SELECT until_at FROM step)) END AS to_at
-FROM open`
+SELECT id, from_at, CASE WHEN to_at - from_at >= $3 * interval '1 microsecond' OR to_at = border THEN to_at END AS to_at
+FROM (SELECT open.id, open.from_at, (SELECT border FROM waiting) AS border, CASE WHEN EXISTS (SELECT FROM judged) THEN least(
+          CAST($2 AS timestamptz) - $3 * interval '1 microsecond',
+          (SELECT minute + interval '1 minute' FROM judged) - $3 * interval '1 microsecond',
+          (SELECT border FROM waiting), (SELECT until_at FROM step)) END AS to_at
+      FROM open) AS s`
 
 func (b *Books) nextCount(ctx context.Context, networkID int16, now time.Time, lag time.Duration) (s stretch, err error) {
 	ctx, cancel := b.bound(ctx)

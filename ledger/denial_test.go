@@ -92,6 +92,7 @@ var allowed = map[string]map[string][]string{
 		"late_window":         {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"miner_rating":        {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"payout":              {"SELECT", "INSERT", "UPDATE"},
+		"consolidation":       {"SELECT", "INSERT", "UPDATE"},
 		"payment_guard":       {"SELECT", "INSERT", "UPDATE"},
 		"miner_merge":         {"SELECT", "INSERT", "UPDATE"},
 		"wallet_decision":     {"SELECT", "INSERT"},

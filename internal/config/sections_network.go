@@ -142,6 +142,11 @@ type Payments struct {
 	// from the amounts, in equal parts.
 	PoolPaysFee bool `toml:"pool_pays_fee" default:"false"`
 
+	// Whether the wallet's smallest coins are joined, by a transaction to itself,
+	// where a payment is refused and the wallet has 500 coins or more: a transaction
+	// holds some 600. The pool pays for it.
+	Consolidate bool `toml:"consolidate" default:"true"`
+
 	// Confirmations of the coins that are spent.
 	MinConfirmations int `toml:"min_confirmations" default:"1" min:"1" max:"100000"`
 

@@ -186,7 +186,7 @@ func payerOptions(name string, n *config.Network) (settle.PayerOptions, error) {
 	}
 	return settle.PayerOptions{
 		Network: name, Chain: c, Family: walletFamily(n), Threshold: int64(p.Threshold), MinInterval: orNone(p.MinInterval), Window: window,
-		MaxMiners: p.MaxMiners, BatchSize: p.Batch, PoolPaysFee: p.PoolPaysFee, MinConf: p.MinConfirmations,
+		MaxMiners: p.MaxMiners, BatchSize: p.Batch, PoolPaysFee: p.PoolPaysFee, Consolidate: p.Consolidate, MinConf: p.MinConfirmations,
 		ConfirmDepth: int64(p.ConfirmDepth), RebroadcastAfter: orNone(p.RebroadcastAfter),
 		AbsentDelay: p.AbsentDelay, AbsentBlocks: int32(orNone(p.AbsentBlocks)), RetryMin: p.RetryMin, RetryMax: p.RetryMax, //nolint:gosec // bounded by the configuration
 		PassphraseFile: string(p.PassphraseFile), UnlockFor: p.UnlockFor,

@@ -31,7 +31,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     round, block, payment, payment_item TO purepool_backend;
 GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
 GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
-GRANT SELECT, INSERT, UPDATE ON chain_block, chain_watch, payout, schedule TO purepool_backend;
+GRANT SELECT, INSERT, UPDATE ON chain_block, chain_watch, consolidation, payout, schedule TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, late_window, miner_rating TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON payment_guard, miner_merge TO purepool_backend;
 GRANT SELECT, INSERT ON wallet_decision, imported TO purepool_backend;

@@ -100,6 +100,7 @@ func newRealPool(plan childPlan, store *ledger.BackendStore, client *bbprpc.Clie
 	r.payer = settle.NewPayer(settle.PayerOptions{
 		Network: plan.Network, NetworkID: plan.NetworkID, Chain: chain.LitecoinRegtest(), Family: bbprpc.FamilyBitcoin,
 		Threshold: 100_000, MinInterval: -1, ConfirmDepth: 3, RebroadcastAfter: -1, AbsentDelay: -1, AbsentBlocks: 2, RetryMin: time.Nanosecond, RetryMax: time.Nanosecond, Fail: fail,
+		JoinFrom: 2, JoinCoins: 4,
 	}, client, books)
 	return r, err
 }
@@ -114,6 +115,8 @@ func (r *realPool) do(ctx context.Context, step string) (err error) {
 		_, err = r.settler.ShareOutAll(ctx)
 	case "pay":
 		_, err = r.payer.Pay(ctx)
+	case "join":
+		_, err = r.payer.Consolidate(ctx)
 	case "mine":
 		err = r.client.Do(ctx, bbprpc.NewCall("generatetoaddress", nil, 3, r.pool))
 	default:

@@ -36,7 +36,7 @@
 // sees to it, in the transaction of the verdict (count_late_shares), so a share
 // cannot be forgotten, and none can be counted twice.
 //
-// The open round is counted along: every half minute the shares that have
+// The open round is counted along: every other minute the shares that have
 // arrived since are added to what its miners have done, and a verdict on a share
 // that arrived before that moment adds itself (the same trigger). When the round
 // ends, only what lies between that moment and the border is still to be counted,

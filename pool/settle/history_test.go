@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/bbprpc"
 	"purepool/ledger"
 	"purepool/pool/settle"
 	"purepool/pool/settle/scheme"
@@ -49,6 +50,7 @@ func TestTheBooksAddUpAfterEveryStepOfRandomHistories(t *testing.T) {
 			},
 			payer: settle.PayerOptions{
 				Threshold: 1 + rng.Int64N(3000), BatchSize: 1 + rng.IntN(4), MaxMiners: 1 + rng.IntN(8), PoolPaysFee: rng.IntN(2) == 0,
+				Consolidate: true, JoinFrom: 2, JoinCoins: 3,
 			},
 		})}
 		h.wallet.fee = rng.Int64N(3)
@@ -171,6 +173,8 @@ func (h *history) tryPay() {
 func (h *history) mood() {
 	h.wallet.set([]walletMode{pays, pays, pays, refusesFunds, refusesUnclear, paysAndRefuses, paysAndSilent, silent, notReached, refusesLocked}[h.rng.IntN(10)])
 	h.wallet.most = h.rng.IntN(3)
+	h.wallet.coins = h.rng.IntN(6)
+	h.wallet.refuse = []error{nil, nil, away(false), &bbprpc.DaemonError{Code: bbprpc.CodeTxRejected, Message: "refused"}}[h.rng.IntN(4)]
 	h.wallet.bad = map[string]bool{address(h.name()): h.rng.IntN(2) == 0}
 }
 
@@ -228,7 +232,7 @@ func (h *history) end() {
 	h.t.Helper()
 	h.judgeLate()
 	h.wallet.set(pays)
-	h.wallet.most, h.wallet.bad = 0, nil
+	h.wallet.most, h.wallet.bad, h.wallet.refuse = 0, nil, nil
 	h.strangers(8)
 	h.settle()
 	for range 8 {

@@ -10,10 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"purepool/bbprpc"
-	"purepool/internal/failpoint"
 	"purepool/ledger"
 	"purepool/pool/chain"
 )
@@ -31,6 +28,7 @@ type Wallet interface {
 	UnlockWallet(ctx context.Context, passphrase string, seconds int) error
 	LockWallet(ctx context.Context) error
 	ChainState(ctx context.Context) (bbprpc.ChainState, error)
+	CoinWallet
 }
 
 // PaymentBooks is what the payer needs of the ledger.
@@ -51,97 +49,7 @@ type PaymentBooks interface {
 	SetAside(ctx context.Context, id int64, address, reason string, retryAt time.Time) error
 	Shrink(ctx context.Context, id int64, keep int, reason string) error
 	GuardBooks
-}
-
-// DayWindow is a time of day in UTC, as durations since midnight. Both ends the
-// same: always. From after To: over midnight.
-type DayWindow struct{ From, To time.Duration }
-
-// Open reports whether a moment lies in [From, To).
-func (w DayWindow) Open(t time.Time) bool {
-	t = t.UTC()
-	at := t.Sub(t.Truncate(24 * time.Hour))
-	switch {
-	case w.From == w.To:
-		return true
-	case w.From < w.To:
-		return at >= w.From && at < w.To
-	}
-	return at >= w.From || at < w.To
-}
-
-// MaxBatch is the most recipients of one transaction: about 2,700 fit, and more
-// fail with a misleading message.
-const MaxBatch = 500
-
-// PayerOptions are the settings of a payer; zero values mean the defaults.
-type PayerOptions struct {
-	Network   string
-	NetworkID int16
-	Chain     chain.Network
-	Family    bbprpc.WalletFamily // dash
-
-	// Threshold is the balance from which on (>=) a miner is paid, in satoshis;
-	// 10 coins.
-	Threshold   int64
-	MinInterval time.Duration // between two payments to a miner; 12 h. Negative: none
-	Window      DayWindow     // when payments begin
-	MaxMiners   int           // planned in one run; 2,000
-	BatchSize   int           // miners in one transaction; MaxBatch, which is the most
-	// PoolPaysFee: the network fee comes from the pool's fees. Otherwise it is
-	// taken from the amounts, as the original did.
-	PoolPaysFee bool
-	// MinConf is how deep the coins that are spent must be; 1.
-	MinConf int
-	// ConfirmDepth is how deep a payment must be to be done with; 6. A transaction
-	// that conflicts with it and is as deep has taken its place for good.
-	ConfirmDepth int64
-	// RebroadcastAfter is how long a payment may be in no block before it is handed
-	// to the network again, at every run; 30 min. Negative: at once.
-	RebroadcastAfter time.Duration
-	// AbsentDelay and AbsentBlocks: a payment that the wallet may have made is
-	// certainly absent when the wallet, asked twice that far apart, does not show
-	// it, and that many blocks have come since the call. 10 min, which must exceed
-	// the time-out of a call; 2 blocks. Negative: none.
-	AbsentDelay  time.Duration
-	AbsentBlocks int32
-	// RetryMin and RetryMax bound the back-off after a failure, which doubles;
-	// 1 min and 6 h.
-	RetryMin, RetryMax time.Duration
-	// PassphraseFile holds the wallet's passphrase; empty: the wallet is open.
-	PassphraseFile string
-	// UnlockFor is for how long the wallet is opened for a call; 30 s.
-	UnlockFor time.Duration
-
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
-	Now        func() time.Time
-	Fail       *failpoint.Point // tests only
-}
-
-func (o PayerOptions) withDefaults() PayerOptions {
-	setDefault(&o.Family, bbprpc.FamilyDash)
-	setDefault(&o.Threshold, 10*chain.Coin)
-	setDefault(&o.MinInterval, 12*time.Hour)
-	setDefault(&o.MaxMiners, 2000)
-	setDefault(&o.BatchSize, MaxBatch)
-	setDefault(&o.MinConf, 1)
-	setDefault(&o.ConfirmDepth, 6)
-	setDefault(&o.RebroadcastAfter, 30*time.Minute)
-	setDefault(&o.AbsentDelay, 10*time.Minute)
-	setDefault(&o.AbsentBlocks, 2)
-	setDefault(&o.RetryMin, time.Minute)
-	setDefault(&o.RetryMax, 6*time.Hour)
-	setDefault(&o.UnlockFor, 30*time.Second)
-	o.BatchSize = min(o.BatchSize, MaxBatch)
-	o.MinInterval, o.AbsentDelay, o.AbsentBlocks = max(o.MinInterval, 0), max(o.AbsentDelay, 0), max(o.AbsentBlocks, 0)
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	return o
+	CoinBooks
 }
 
 // Payer pays the balances of one network's miners. Any number of them, in any
@@ -177,6 +85,25 @@ func (o PayerOptions) withDefaults() PayerOptions {
 // Books that stand on another server, timeline or database than at the last
 // agreement were restored: there, transactions without a tag that pay miners must
 // be explained too, and what was planned and not made is planned anew.
+//
+// # Small coins
+//
+// A transaction holds some 600 coins, so a wallet full of small ones cannot pay
+// much at once, and says so in words that other troubles share. Where it refuses
+// a payment and has [PayerOptions.JoinFrom] coins or more, its smallest are
+// joined, [PayerOptions.JoinCoins] of them, in a transaction to an address of its
+// own, and the payment waits for the next run; where it is refused again before
+// that is in a block, it is made smaller as in any other case. There is one such
+// transaction at a time, one in a run at most, none while a payment is not seen
+// to stand, and none that costs more than a hundredth of what it joins. The pool
+// pays its fee, which stands in the journal.
+//
+//	                                  if the process dies here
+//	1 sign                            nothing was made
+//	2 write     made                  the next run hands in what was signed
+//	3 hand in   sendrawtransaction    the same: it is one and the same transaction
+//	4 sent      journal: fee          the next run goes on with 5
+//	5 confirm   confirmed             done
 type Payer struct {
 	opts    PayerOptions
 	wallet  Wallet
@@ -200,6 +127,7 @@ type PayResult struct {
 	SetAside  int  // miners who cannot be paid
 	Waiting   int  // intents that wait
 	Unclear   int  // payments of which nobody knows whether they were made
+	Joined    int  // consolidations of small coins
 	// Held says why no payment is made at all; empty: they are made.
 	Held string
 }
@@ -267,6 +195,7 @@ type payRun struct {
 	*Payer
 	alive  func(context.Context) error
 	result PayResult
+	joined bool // small coins, or tried to
 }
 
 func (r *payRun) do(ctx context.Context) error {
@@ -278,6 +207,9 @@ func (r *payRun) do(ctx context.Context) error {
 	if compared.Held != "" {
 		r.result.Held = compared.Held
 		return errors.Join(r.followSent(ctx), heldError(&compared))
+	}
+	if err := r.followJoined(ctx); err != nil {
+		errs = append(errs, err)
 	}
 	// First what is on its way: also outside the window, also while payments are
 	// paused for want of coins.

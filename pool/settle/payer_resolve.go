@@ -54,7 +54,7 @@ func (r *payRun) refused(ctx context.Context, p *ledger.Payment, cause error) (a
 		if err := r.books.NotPaid(ctx, p.ID, now, refusal.Message); err != nil {
 			return false, err
 		}
-		return true, r.lessen(ctx, p, refusal)
+		return r.lessen(ctx, p, refusal)
 	}
 	// The wallet is locked, the call unknown: nothing that fewer recipients mend.
 	return false, errors.Join(cause, r.books.NotPaid(ctx, p.ID, now.Add(r.backOff(p.Attempts+1)), refusal.Message))
@@ -64,7 +64,7 @@ func (r *payRun) refused(ctx context.Context, p *ledger.Payment, cause error) (a
 // it names, or else half of the miners, down to the one whom it cannot pay. It
 // says "insufficient funds" also where a transaction would need too many of its
 // small coins, and the coins are there, as was asked before.
-func (r *payRun) lessen(ctx context.Context, p *ledger.Payment, refusal *bbprpc.DaemonError) error {
+func (r *payRun) lessen(ctx context.Context, p *ledger.Payment, refusal *bbprpc.DaemonError) (again bool, err error) {
 	items := p.Planned()
 	culprit := -1
 	for i, it := range items {
@@ -72,17 +72,26 @@ func (r *payRun) lessen(ctx context.Context, p *ledger.Payment, refusal *bbprpc.
 			culprit = i
 		}
 	}
+	if culprit < 0 && r.opts.Consolidate {
+		joined, err := r.join(ctx)
+		if err != nil {
+			r.opts.Logger.Warn("small coins could not be joined", slog.String("network", r.opts.Network), slog.Any("error", err))
+		}
+		if joined {
+			return false, r.postpone(ctx, p, "the wallet refused it ("+refusal.Message+"); its small coins are being joined")
+		}
+	}
 	if culprit < 0 && len(items) > 1 {
 		r.metrics.halved.Inc()
-		r.opts.Logger.Warn("a payment is made smaller; where this is for too many small coins, consolidate them",
+		r.opts.Logger.Warn("a payment is made smaller",
 			slog.String("network", r.opts.Network), slog.Int64("payment", p.ID), slog.Int("miners", len(items)))
-		return r.books.Shrink(ctx, p.ID, len(items)/2, "the wallet refused the batch: "+refusal.Message)
+		return true, r.books.Shrink(ctx, p.ID, len(items)/2, "the wallet refused the batch: "+refusal.Message)
 	}
 	it := items[max(culprit, 0)]
 	r.result.SetAside++
 	r.metrics.setAside.Inc()
 	r.opts.Logger.Warn("a miner cannot be paid", slog.String("network", r.opts.Network), slog.Int64("miner", it.MinerID), slog.String("reason", refusal.Message))
-	return r.books.SetAside(ctx, p.ID, it.Address, refusal.Message, r.opts.Now().Add(r.opts.RetryMax))
+	return true, r.books.SetAside(ctx, p.ID, it.Address, refusal.Message, r.opts.Now().Add(r.opts.RetryMax))
 }
 
 // follow brings a payment that the wallet knows, or may know, one step further.
@@ -314,6 +323,7 @@ type payerMetrics struct {
 	sent, confirmed, planned, failures prometheus.Counter
 	silent, refused, halved, setAside  prometheus.Counter
 	short, conflicted, rebroadcast     prometheus.Counter
+	joined                             prometheus.Counter
 	held, unknown                      prometheus.Gauge
 	rebuilt                            prometheus.Counter
 }
@@ -335,7 +345,8 @@ func newPayerMetrics(r prometheus.Registerer, network string) *payerMetrics {
 	m.held = gauge(network, "purepool_payments_halted", "1 while all payments are held because the books and the wallet do not agree: an alarm.")
 	m.unknown = gauge(network, "purepool_wallet_unknown_transactions", "Transactions of the wallet that the books cannot explain: a person decides.")
 	m.rebuilt = counter(network, "purepool_payments_rebuilt_total", "Payments that the books had lost and that were rebuilt from the wallet.")
-	register(r, m.held, m.unknown, m.rebuilt, m.rebroadcast, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
+	m.joined = counter(network, "purepool_wallet_consolidations_total", "Transactions by which small coins of the wallet were joined.")
+	register(r, m.joined, m.held, m.unknown, m.rebuilt, m.rebroadcast, m.sent, m.confirmed, m.planned, m.failures, m.silent, m.refused, m.halved, m.setAside, m.short, m.conflicted)
 	return m
 }
 

@@ -463,6 +463,9 @@ type testWallet struct {
 	err     error // every question is answered by it
 	seen    []bbprpc.PaymentBatch
 	asked   func() // called at every question for the balance
+	coins   int    // that can be joined, of one coin each
+	handed  []string
+	refuse  error // is the answer to what is handed in
 }
 
 type walletTx struct {
@@ -591,6 +594,7 @@ func (w *testWallet) WalletInfo(context.Context) (bbprpc.WalletInfo, error) {
 func (w *testWallet) ChainState(ctx context.Context) (bbprpc.ChainState, error) {
 	return w.chain.State(ctx)
 }
+
 func (w *testWallet) Rebroadcast(context.Context, chain.Hash) error   { return nil }
 func (w *testWallet) UnlockWallet(context.Context, string, int) error { return nil }
 func (w *testWallet) LockWallet(context.Context) error                { return nil }

@@ -1,0 +1,269 @@
+package settle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"purepool/bbprpc"
+	"purepool/ledger"
+	"purepool/pool/chain"
+)
+
+// CoinWallet is what joining small coins needs of the wallet.
+type CoinWallet interface {
+	SpendableCoins(ctx context.Context, minConf int) ([]bbprpc.Coin, error)
+	SignSpend(ctx context.Context, coins []bbprpc.Coin, to string, amount bbprpc.Amount) (raw string, txid chain.Hash, err error)
+	HandIn(ctx context.Context, raw string) error
+	FeeRate(ctx context.Context) (bbprpc.Amount, error)
+}
+
+// CoinBooks is what joining small coins needs of the ledger.
+type CoinBooks interface {
+	PlanConsolidation(ctx context.Context, c *ledger.Consolidation) (int64, error)
+	OpenConsolidations(ctx context.Context, networkID int16, droppedSince time.Time) ([]ledger.Consolidation, error)
+	ConsolidationSent(ctx context.Context, id int64) error
+	ConsolidationConfirmed(ctx context.Context, id int64) error
+	ConsolidationDropped(ctx context.Context, id int64, why string) error
+}
+
+// MaxJoin is the most coins that are joined at once: a transaction of 75,000
+// bytes, where nodes pass on at most 100,000.
+const MaxJoin = 500
+
+const (
+	// coinBytes and restBytes are what a coin and the rest take of a transaction.
+	coinBytes, restBytes = 148, 60
+	// feePercent is the most of what it joins that a consolidation may cost.
+	feePercent = 1
+	// droppedFor is how long a consolidation that was dropped is looked for: a node
+	// may have kept what ours refused.
+	droppedFor = 48 * time.Hour
+	// codeMissingInputs: the coins of a transaction are spent, or not there.
+	codeMissingInputs = -25
+)
+
+// Consolidate joins the wallet's smallest coins by hand, whether a payment was
+// refused or not, and says whether it did; see [Payer] on small coins.
+func (p *Payer) Consolidate(ctx context.Context) (joined bool, err error) {
+	unlock, alive, ok, err := p.books.LockPayer(ctx, p.opts.NetworkID)
+	if err != nil {
+		return false, err
+	}
+	if !ok {
+		return false, errors.New("somebody is paying at this moment: try again")
+	}
+	defer unlock()
+	run := &payRun{Payer: p, alive: alive}
+	if err := run.followJoined(ctx); err != nil {
+		return false, err
+	}
+	lock, err := run.unlockWallet(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer lock()
+	return run.join(ctx)
+}
+
+// join makes one transaction of the wallet to itself out of its smallest coins,
+// once in a run at most, and never while a payment or another consolidation is
+// not seen to stand: those may need the coins. The wallet must be open.
+func (r *payRun) join(ctx context.Context) (joined bool, err error) {
+	if r.joined {
+		return false, nil
+	}
+	r.joined = true
+	if clear, err := r.nothingInDoubt(ctx); err != nil || !clear {
+		return false, err
+	}
+	c, coins, to, err := r.chooseCoins(ctx)
+	if err != nil || c == nil {
+		return false, err
+	}
+	raw, txid, err := r.wallet.SignSpend(ctx, coins, to, bbprpc.Amount(c.Amount-c.Fee))
+	if err != nil {
+		return false, fmt.Errorf("making a transaction of small coins: %w", err)
+	}
+	c.Raw, c.TxID = raw, txid.Display()
+	// Dying before it leaves nothing. Dying after it leaves the signed transaction
+	// "made": the next run hands in the very same one.
+	r.opts.Fail.Hit("join.before-plan")
+	if c.ID, err = r.books.PlanConsolidation(ctx, c); err != nil {
+		return false, err
+	}
+	r.opts.Fail.Hit("join.after-plan")
+	r.opts.Logger.Warn("the wallet has many small coins; the smallest are joined", slog.String("network", r.opts.Network),
+		slog.Int("coins", c.Coins), slog.Int64("amount", c.Amount), slog.Int64("fee", c.Fee), slog.String("txid", txid.String()))
+	r.result.Joined++
+	r.metrics.joined.Inc()
+	return true, r.handIn(ctx, c)
+}
+
+// paymentsStand reports whether every payment that was begun is in a block.
+func (r *payRun) paymentsStand(ctx context.Context) (bool, error) {
+	open, err := r.books.UnfinishedPayments(ctx, r.opts.NetworkID)
+	if err != nil {
+		return false, err
+	}
+	for i := range open {
+		if p := &open[i]; p.State != ledger.PaymentIntent && (p.State != ledger.PaymentSent || p.Confirmations < 1) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// nothingInDoubt reports whether every payment and consolidation that was begun
+// is in a block.
+func (r *payRun) nothingInDoubt(ctx context.Context) (bool, error) {
+	if clear, err := r.paymentsStand(ctx); err != nil || !clear {
+		return false, err
+	}
+	joined, err := r.books.OpenConsolidations(ctx, r.opts.NetworkID, r.opts.Now())
+	if err != nil {
+		return false, err
+	}
+	for i := range joined {
+		if joined[i].State == ledger.ConsolidationMade {
+			return false, nil
+		}
+		tx, err := r.wallet.WalletTransaction(ctx, chain.HashFromDisplay(joined[i].TxID))
+		if err != nil || tx.Confirmations < 1 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// chooseCoins takes the smallest coins that are worth their fee; nil where there
+// are not so many that they could be the trouble, or it would cost too much.
+func (r *payRun) chooseCoins(ctx context.Context) (c *ledger.Consolidation, coins []bbprpc.Coin, to string, err error) {
+	coins, err = r.wallet.SpendableCoins(ctx, max(r.opts.MinConf, 1))
+	if err != nil || len(coins) < r.opts.JoinFrom {
+		return nil, nil, "", err
+	}
+	rate, err := r.wallet.FeeRate(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	// Twice what is asked for, so that it does not wait where others pay a little
+	// more; a coin that is worth less than its part of the fee stays where it is.
+	perByte := max(2*int64(rate)/1000, 1)
+	coins = slices.DeleteFunc(coins, func(coin bbprpc.Coin) bool { return int64(coin.Amount) <= 2*coinBytes*perByte })
+	slices.SortFunc(coins, func(a, b bbprpc.Coin) int {
+		return cmp.Or(cmp.Compare(a.Amount, b.Amount), bytes.Compare(a.TxID[:], b.TxID[:]), cmp.Compare(a.Output, b.Output))
+	})
+	coins = coins[:min(len(coins), r.opts.JoinCoins)]
+	if len(coins) < 2 {
+		return nil, nil, "", nil
+	}
+	c = &ledger.Consolidation{NetworkID: r.opts.NetworkID, Coins: len(coins), Fee: (int64(len(coins))*coinBytes + restBytes) * perByte}
+	for _, coin := range coins {
+		c.Amount += int64(coin.Amount)
+	}
+	if c.Fee > c.Amount/100*feePercent {
+		r.opts.Logger.Warn("the wallet's small coins are not joined: that would cost too much", slog.String("network", r.opts.Network),
+			slog.Int("coins", c.Coins), slog.Int64("amount", c.Amount), slog.Int64("fee", c.Fee))
+		return nil, nil, "", nil
+	}
+	return c, coins, coins[len(coins)-1].Address, nil // an address of the wallet's own
+}
+
+// handIn gives a consolidation to the network. Whatever becomes of the answer,
+// doing it again is the same transaction.
+func (r *payRun) handIn(ctx context.Context, c *ledger.Consolidation) error {
+	if err := r.alive(ctx); err != nil {
+		return err
+	}
+	r.opts.Fail.Hit("join.before-hand-in")
+	err := r.wallet.HandIn(ctx, c.Raw)
+	r.opts.Fail.Hit("join.after-hand-in")
+	if err == nil || bbprpc.IsCode(err, bbprpc.CodeTxInChain) {
+		return r.joinedSent(ctx, c)
+	}
+	if !bbprpc.IsCode(err, bbprpc.CodeTxRejected) && !bbprpc.IsCode(err, codeMissingInputs) {
+		return fmt.Errorf("handing in a transaction of small coins: %w", err) // it stays made, and is handed in again
+	}
+	if _, known, lookErr := r.lookUp(ctx, c); lookErr != nil || known {
+		if lookErr == nil {
+			lookErr = r.joinedSent(ctx, c)
+		}
+		return lookErr
+	}
+	r.opts.Logger.Warn("a transaction of small coins was refused", slog.String("network", r.opts.Network), slog.Any("error", err))
+	return r.books.ConsolidationDropped(ctx, c.ID, err.Error())
+}
+
+func (r *payRun) joinedSent(ctx context.Context, c *ledger.Consolidation) error {
+	r.opts.Fail.Hit("join.before-sent")
+	err := r.books.ConsolidationSent(ctx, c.ID)
+	r.opts.Fail.Hit("join.after-sent")
+	return err
+}
+
+// lookUp asks the wallet for a consolidation.
+func (r *payRun) lookUp(ctx context.Context, c *ledger.Consolidation) (tx bbprpc.WalletTransaction, known bool, err error) {
+	tx, err = r.wallet.WalletTransaction(ctx, chain.HashFromDisplay(c.TxID))
+	if bbprpc.IsCode(err, bbprpc.CodeInvalidAddress) {
+		return tx, false, nil
+	}
+	return tx, err == nil, err
+}
+
+// followJoined brings every consolidation one step further.
+func (r *payRun) followJoined(ctx context.Context) error {
+	open, err := r.books.OpenConsolidations(ctx, r.opts.NetworkID, r.opts.Now().Add(-droppedFor))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for i := range open {
+		if err := r.followOne(ctx, &open[i]); err != nil {
+			errs = append(errs, fmt.Errorf("consolidation %d: %w", open[i].ID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *payRun) followOne(ctx context.Context, c *ledger.Consolidation) error {
+	tx, known, err := r.lookUp(ctx, c)
+	if err != nil {
+		return err
+	}
+	standing := known && !tx.Abandoned && tx.Confirmations >= 0
+	switch c.State {
+	case ledger.ConsolidationMade:
+		if standing {
+			return r.joinedSent(ctx, c)
+		}
+		if clear, err := r.paymentsStand(ctx); err != nil || !clear {
+			return err // a payment may have taken the coins meanwhile
+		}
+		return r.handIn(ctx, c)
+	case ledger.ConsolidationDropped:
+		if standing && tx.Confirmations > 0 {
+			return r.joinedSent(ctx, c)
+		}
+		return nil
+	}
+	switch {
+	case standing && tx.Confirmations >= r.opts.ConfirmDepth:
+		return r.books.ConsolidationConfirmed(ctx, c.ID)
+	case known && tx.Confirmations <= -r.opts.ConfirmDepth:
+		return r.books.ConsolidationDropped(ctx, c.ID, "another transaction has spent its coins for good")
+	case standing && tx.Confirmations > 0, r.opts.Now().Sub(c.StateAt) < r.opts.RebroadcastAfter:
+		return nil
+	}
+	// In no block for long: the network may have forgotten it.
+	if err := r.wallet.HandIn(ctx, c.Raw); err != nil && !bbprpc.IsCode(err, bbprpc.CodeTxInChain) {
+		r.opts.Logger.Warn("a transaction of small coins waits for a block and could not be handed in again",
+			slog.String("network", r.opts.Network), slog.Any("error", err))
+	}
+	return nil
+}
