@@ -112,7 +112,7 @@ func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *
 		// seen it itself.
 		OnTip:  func(_ context.Context, t tip.Tip) { feed.Confirm(t.Hash); m.Wake(name) },
 		Logger: p.log, Registerer: p.registry,
-	}, p.tipSource(name, client), tipStore{store, id})
+	}, p.tipSource(name, client), NewTipStore(store, id))
 	m.follow(id, follower)
 	feed.Listen(follower.Notify)
 	p.stack.run("tip of "+name, follower.Run)
@@ -217,32 +217,6 @@ func judge(ctx context.Context, drain time.Duration, broker *queue.Broker, name 
 		return nil
 	}
 	return err
-}
-
-// tipStore is a network's part of the ledger as the follower wants it.
-type tipStore struct {
-	store *ledger.BackendStore
-	id    int16
-}
-
-func (s tipStore) RecordTips(ctx context.Context, tips []tip.Tip) error {
-	rows := make([]ledger.Tip, len(tips))
-	for i, t := range tips {
-		rows[i] = ledger.Tip(t)
-	}
-	return s.store.RecordTips(ctx, s.id, rows)
-}
-
-func (s tipStore) Tips(ctx context.Context, since time.Time) ([]tip.Tip, error) {
-	rows, err := s.store.Tips(ctx, s.id, since)
-	if err != nil {
-		return nil, err
-	}
-	tips := make([]tip.Tip, len(rows))
-	for i, r := range rows {
-		tips[i] = tip.Tip(r)
-	}
-	return tips, nil
 }
 
 // maintenance makes the ledger's partitions ahead; what is too old is dropped by

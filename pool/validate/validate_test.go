@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"purepool/bbprpc"
+	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool/chain"
@@ -69,7 +70,7 @@ func newBench(t *testing.T, change func(*validate.Config)) *bench {
 	})
 	must(t, err)
 	wg.Go(func() { _ = client.Run(ctx) })
-	follower := tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, validate.NewRPC(client), tips{b.store, b.id})
+	follower := tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, validate.NewRPC(client), role.NewTipStore(b.store, b.id))
 	wg.Go(func() { _ = follower.Run(ctx) })
 	must(t, b.store.EnsurePartitions(ctx, time.Now(), map[int16]int32{b.id: 1000}))
 
@@ -150,27 +151,6 @@ func (b *bench) want(s *queue.Share, verdict string) {
 	if got := b.verdict(s); got != verdict {
 		b.t.Errorf("the share stands there as %q, want %q", got, verdict)
 	}
-}
-
-type tips struct {
-	store *ledger.BackendStore
-	id    int16
-}
-
-func (s tips) RecordTips(ctx context.Context, list []tip.Tip) error {
-	rows := make([]ledger.Tip, len(list))
-	for i, t := range list {
-		rows[i] = ledger.Tip(t)
-	}
-	return s.store.RecordTips(ctx, s.id, rows)
-}
-
-func (s tips) Tips(ctx context.Context, since time.Time) (list []tip.Tip, err error) {
-	rows, err := s.store.Tips(ctx, s.id, since)
-	for _, r := range rows {
-		list = append(list, tip.Tip(r))
-	}
-	return list, err
 }
 
 func must(t testing.TB, err error) {

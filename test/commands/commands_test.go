@@ -203,11 +203,11 @@ func TestRoleStopsInGoodOrderAlsoWhileItStarts(t *testing.T) {
 	}
 	waiting := h.Start("all")
 	h.Eventually("it waits for the database", 20*time.Second, func() bool { return strings.Contains(waiting.Output(), "for=database") })
-	code, body := get(t, "http://"+h.Health+"/readyz")
+	code, body := house.Get(t, "http://"+h.Health+"/readyz")
 	if code != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for the database") {
 		t.Errorf("readyz while waiting: %d %s", code, body)
 	}
-	if code, _ := get(t, "http://"+h.Health+"/healthz"); code != http.StatusOK {
+	if code, _ := house.Get(t, "http://"+h.Health+"/healthz"); code != http.StatusOK {
 		t.Errorf("healthz while waiting: %d", code)
 	}
 	if code := waiting.Stop(); code != 0 {
@@ -217,7 +217,7 @@ func TestRoleStopsInGoodOrderAlsoWhileItStarts(t *testing.T) {
 
 func TestSecondSignalKillsARoleThatStillDrains(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
-	var out output
+	var out house.Text
 	cmd := exec.Command(house.Binary(t), "all", "--config", h.Config)
 	cmd.Stderr = &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -235,14 +235,14 @@ func TestSecondSignalKillsARoleThatStillDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Eventually("the request is being read", 10*time.Second, func() bool {
-		_, body := get(t, "http://"+h.Health+"/metrics")
+		_, body := house.Get(t, "http://"+h.Health+"/metrics")
 		return strings.Contains(body, `purepool_http_connections{port="http-0",state="reading"} 1`)
 	})
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	h.Eventually("it drains", 10*time.Second, func() bool {
-		code, body := get(t, "http://"+h.Health+"/readyz")
+		code, body := house.Get(t, "http://"+h.Health+"/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "draining")
 	})
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

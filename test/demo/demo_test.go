@@ -3,9 +3,7 @@
 package demo
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,31 +11,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"purepool/test/house"
 )
-
-// output collects what the demo prints and lets a test wait for it.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 func folder(t *testing.T) string {
 	t.Helper()
@@ -57,7 +36,7 @@ func folder(t *testing.T) string {
 // Ctrl-C does and returns what it printed.
 func play(t *testing.T, dir string, until func(printed string) bool, flags ...string) string {
 	t.Helper()
-	var out output
+	var out house.Text
 	cmd := exec.Command(house.Binary(t), append([]string{"demo", "--dir", dir}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -117,26 +96,6 @@ func last(t *testing.T, printed string) (credited, rejected, miners, unexpected 
 	return n[0], n[1], n[2], n[3]
 }
 
-func get(t *testing.T, url string) (int, string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer.StatusCode, string(body)
-}
-
 func TestDemoMinesStopsOnCtrlCAndGoesOnWhereItWas(t *testing.T) {
 	dir := folder(t)
 	health := regexp.MustCompile(`(http://127\.0\.0\.1:\d+)/readyz`)
@@ -149,10 +108,10 @@ func TestDemoMinesStopsOnCtrlCAndGoesOnWhereItWas(t *testing.T) {
 		if !asked {
 			asked = true
 			base := health.FindStringSubmatch(printed)[1]
-			if code, body := get(t, base+"/readyz"); code != http.StatusOK || !strings.Contains(body, "daemon of test: ok") {
+			if code, body := house.Get(t, base+"/readyz"); code != http.StatusOK || !strings.Contains(body, "daemon of test: ok") {
 				t.Errorf("readyz: %d %s", code, body)
 			}
-			if _, body := get(t, base+"/metrics"); !strings.Contains(body, "purepool_validate_verdicts_total") {
+			if _, body := house.Get(t, base+"/metrics"); !strings.Contains(body, "purepool_validate_verdicts_total") {
 				t.Error("the metrics do not tell of verdicts")
 			}
 		}

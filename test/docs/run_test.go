@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"purepool/test/house"
 )
 
 // patience bounds one block.
@@ -37,7 +39,7 @@ func TestEveryCommandOfThePagesWorks(t *testing.T) {
 
 // run runs a block as it stands, but for the values that stand for others.
 func (s *stage) run(t *testing.T, b block, dir string) {
-	var out, errs text
+	var out, errs house.Text
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+s.values.Replace(b.text))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env(b, dir), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

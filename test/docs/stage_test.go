@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bytes"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,24 +19,6 @@ import (
 
 	"purepool/test/house"
 )
-
-// text collects what a process prints.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *text) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *text) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // stage is what the pages' commands are run on: a demo pool that has shared out
 // blocks and paid miners, and beside it a database for a pool of one's own.
@@ -49,7 +29,7 @@ type stage struct {
 	bin    string // folder of the program, under its name
 	values *strings.Replacer
 	own    []string // environment of a pool of one's own
-	out    text
+	out    house.Text
 }
 
 // newStage starts the demo and waits until it has paid.

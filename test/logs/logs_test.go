@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,23 +32,8 @@ const minersIP = "203.0.113.77"
 // databasePassword of every role is this with its name before it.
 const databasePassword = "-keeps-this-to-itself"
 
-// text collects what processes write.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *text) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *text) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
+// text is what processes write.
+type text struct{ house.Text }
 
 // line is one line of the log.
 type line struct {

@@ -6,7 +6,6 @@
 package metrics_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -23,7 +22,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,24 +46,6 @@ func eventually(t testing.TB, what string, within time.Duration, condition func(
 			t.Fatalf("not within %v: %s", within, what)
 		}
 	}
-}
-
-// output collects what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // start runs a command until the test ends, or until stop is called, which
@@ -100,7 +80,7 @@ type pools struct {
 	pages      string // of the demo
 	dir        string // of the demo
 	stopDemo   func() error
-	printed    *output
+	printed    *house.Text
 }
 
 var places = map[string]*regexp.Regexp{
@@ -115,7 +95,7 @@ func startPools(t *testing.T) *pools {
 	must(t, err)
 	must(t, os.Chmod(parent, 0o755))
 	t.Cleanup(func() { os.RemoveAll(parent) })
-	p := &pools{dir: filepath.Join(parent, "d"), printed: new(output)}
+	p := &pools{dir: filepath.Join(parent, "d"), printed: new(house.Text)}
 	p.stopDemo = start(t, p.printed, house.Binary(t), "demo", "--fast", "--plain", "--prometheus", "--dir", p.dir)
 	other := startTemplatePool(t) // while the demo starts
 	find := func(name string) (found string) {

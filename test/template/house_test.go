@@ -20,6 +20,7 @@ import (
 
 	"purepool/bbprpc"
 	"purepool/bbprpc/zmq"
+	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool"
@@ -113,6 +114,7 @@ type backend struct {
 type knowing struct {
 	poll       time.Duration // 0: 200 ms
 	refresh    time.Duration // 0: 30 s
+	maxStale   time.Duration // 0: 1 min
 	noLongPoll bool
 }
 
@@ -160,7 +162,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 	follower := tip.NewFollower(tip.Config{
 		Network: network, Interval: min(how.poll, 100*time.Millisecond), Logger: h.log,
 		OnTip: func(_ context.Context, t tip.Tip) { b.feed.Confirm(t.Hash) },
-	}, validate.NewTemplateRPC(b.client), tipStore{b.store, h.id})
+	}, validate.NewTemplateRPC(b.client), role.NewTipStore(b.store, h.id))
 	b.feed.Listen(follower.Notify)
 	b.run("tip", follower.Run)
 
@@ -179,7 +181,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 		Plan: jobs.Plan{
 			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/", BindTargets: true,
 		},
-		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Refresh: how.refresh, Tell: 500 * time.Millisecond,
+		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Refresh: how.refresh, MaxStale: how.maxStale, Tell: 500 * time.Millisecond,
 		OnTip: b.feed.Tell, Logger: h.log, Registerer: b.registry,
 	}, all, b.keeper, broker, jobs.LeadOf(b.store, h.id))
 	must(t, err)
@@ -218,27 +220,6 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 	})
 	t.Cleanup(b.end)
 	return b
-}
-
-type tipStore struct {
-	store *ledger.BackendStore
-	id    int16
-}
-
-func (s tipStore) RecordTips(ctx context.Context, list []tip.Tip) error {
-	rows := make([]ledger.Tip, len(list))
-	for i, t := range list {
-		rows[i] = ledger.Tip(t)
-	}
-	return s.store.RecordTips(ctx, s.id, rows)
-}
-
-func (s tipStore) Tips(ctx context.Context, since time.Time) (list []tip.Tip, err error) {
-	rows, err := s.store.Tips(ctx, s.id, since)
-	for _, r := range rows {
-		list = append(list, tip.Tip(r))
-	}
-	return list, err
 }
 
 // frontend is a frontend with one Stratum port.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"purepool/bbprpc"
+	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/ledger/pgcluster"
@@ -66,7 +67,7 @@ func newHouse(t *testing.T) *house {
 	var running sync.WaitGroup
 	running.Go(func() { _ = client.Run(ctx) })
 	h.rpc = validate.NewRPC(client)
-	h.follower = tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, h.rpc, tips{h.store, h.id})
+	h.follower = tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, h.rpc, role.NewTipStore(h.store, h.id))
 	running.Go(func() { _ = h.follower.Run(ctx) })
 	broker, err := queue.Open(ctx, queue.Config{URL: "embedded:" + filepath.Join(t.TempDir(), "queue")})
 	must(t, err)
@@ -147,27 +148,6 @@ func (h *house) recheck(change func(*recheck.Options)) (recheck.Result, error) {
 type judged struct {
 	*ledger.BackendStore
 	*ledger.Books
-}
-
-type tips struct {
-	store *ledger.BackendStore
-	id    int16
-}
-
-func (s tips) RecordTips(ctx context.Context, list []tip.Tip) error {
-	rows := make([]ledger.Tip, len(list))
-	for i, t := range list {
-		rows[i] = ledger.Tip(t)
-	}
-	return s.store.RecordTips(ctx, s.id, rows)
-}
-
-func (s tips) Tips(ctx context.Context, since time.Time) (list []tip.Tip, err error) {
-	rows, err := s.store.Tips(ctx, s.id, since)
-	for _, r := range rows {
-		list = append(list, tip.Tip(r))
-	}
-	return list, err
 }
 
 func must(t testing.TB, err error) {
