@@ -26,7 +26,13 @@ func checkBlock(b block, tests map[string]bool, spelling *speller, complain func
 	if len(all) == 0 {
 		complain("%v: no command in it", b)
 	}
+	dir := ""
 	for _, words := range all {
+		if words[0] == "cd" && len(words) == 2 {
+			dir = filepath.Join(dir, words[1])
+		} else if dir != "" && strings.HasPrefix(words[0], "./") {
+			words[0] = "./" + filepath.Join(dir, words[0])
+		}
 		if what := spelling.wrong(words); what != "" {
 			complain("%v: %s", b, what)
 		}
