@@ -9,7 +9,7 @@ import (
 )
 
 func TestBacklogAndDeadLettersAreCounted(t *testing.T) {
-	onEach(t, func(t *testing.T, k kind, frontend, backend *Broker, network string) {
+	onEachAlone(t, func(t *testing.T, k kind, frontend, backend *Broker, network string) {
 		reg := prometheus.NewRegistry()
 		reg.MustRegister(backend.metrics.all...)
 		pending := make(map[string]time.Time)

@@ -80,8 +80,11 @@ func TestEveryFrontendHearsTheJobsOfItsNetwork(t *testing.T) {
 }
 
 func TestJobsAreHeardAgainAfterTheBrokerWasAway(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds(t)[1:] {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.alone(t)
 			network := newNetwork()
 			backend, frontend := mustOpen(t, Config{URL: k.backend}), mustOpen(t, Config{URL: k.frontend})
 			mustProvision(t, backend, network)

@@ -3,6 +3,7 @@ package queue
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,6 +26,27 @@ var rabbit = struct {
 	err    error
 }{}
 
+// rabbitUse keeps those who stop the one RabbitMQ from those who need it.
+var rabbitUse sync.RWMutex
+
+// shared makes sure that nobody stops the broker until the test ends. A test must
+// not ask for it while another one above it has.
+func (k kind) shared(t testing.TB) {
+	if k.name == "rabbitmq" {
+		rabbitUse.RLock()
+		t.Cleanup(rabbitUse.RUnlock)
+	}
+}
+
+// alone lets the test stop the broker, or count what is in it: nobody else uses it
+// until the test ends.
+func (k kind) alone(t testing.TB) {
+	if k.name == "rabbitmq" {
+		rabbitUse.Lock()
+		t.Cleanup(rabbitUse.Unlock)
+	}
+}
+
 func sharedRabbitMQ(t testing.TB) *queuetest.RabbitMQ {
 	t.Helper()
 	rabbit.once.Do(func() { rabbit.server, rabbit.err = queuetest.StartRabbitMQ() })
@@ -40,6 +62,12 @@ const childEnv = "PUREPOOL_QUEUE_TEST_CHILD"
 func TestMain(m *testing.M) {
 	if role := os.Getenv(childEnv); role != "" {
 		os.Exit(child(role))
+	}
+	// They mostly wait, for brokers that come and go: more of them than there are
+	// processors.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	code := m.Run()
 	if rabbit.server != nil {
@@ -76,9 +104,20 @@ func kinds(t *testing.T) []kind {
 
 // onEach runs a claim on every kind of broker, with a provisioned network.
 func onEach(t *testing.T, claim func(t *testing.T, k kind, frontend, backend *Broker, network string)) {
+	onEachKind(t, kind.shared, claim)
+}
+
+// onEachAlone is onEach for claims about all that is in a broker.
+func onEachAlone(t *testing.T, claim func(t *testing.T, k kind, frontend, backend *Broker, network string)) {
+	onEachKind(t, kind.alone, claim)
+}
+
+func onEachKind(t *testing.T, use func(kind, testing.TB), claim func(t *testing.T, k kind, frontend, backend *Broker, network string)) {
+	t.Parallel()
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
-			t.Parallel() // they mostly wait
+			t.Parallel()
+			use(k, t)
 			network := newNetwork()
 			backend := mustOpen(t, Config{URL: k.backend, Name: "backend", AckWait: time.Second})
 			mustProvision(t, backend, network)

@@ -36,8 +36,11 @@ func restart(t testing.TB, k kind, away time.Duration, stop func() error) {
 // warning, while shares come in: none is refused, none is lost, and those of a
 // miner who waits for each answer come out in order.
 func TestABrokerThatIsAwayCostsNoShareAndRefusesNone(t *testing.T) {
+	t.Parallel()
 	for _, k := range external(t) {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.alone(t)
 			busy, calm := newNetwork(), newNetwork()
 			backend := mustOpen(t, Config{URL: k.backend, AckWait: time.Second})
 			mustProvision(t, backend, busy, calm)
@@ -60,7 +63,7 @@ func TestABrokerThatIsAwayCostsNoShareAndRefusesNone(t *testing.T) {
 					if !p.lanes[network].spool.empty() {
 						spooled.Store(true)
 					}
-					time.Sleep(2 * time.Millisecond) // enough of them to show it, and few enough to wait for
+					time.Sleep(10 * time.Millisecond) // enough of them to show it, and few enough to wait for however long a broker takes to start
 				}
 			}
 			busyTook, calmTook := make(map[int]bool), make(map[int]bool)
@@ -142,8 +145,11 @@ func TestAtTheSpoolsBoundSharesAreRefusedAndNoneIsLost(t *testing.T) {
 }
 
 func TestABrokerAtItsBoundRefusesTheNewAndKeepsTheOld(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.shared(t)
 			network := newNetwork()
 			backend := mustOpen(t, Config{URL: k.backend, MaxBytes: 100 << 10})
 			mustProvision(t, backend, network)
@@ -164,8 +170,11 @@ func TestABrokerAtItsBoundRefusesTheNewAndKeepsTheOld(t *testing.T) {
 }
 
 func TestSharesOfAQueueThatIsNotProvisionedYetWaitInTheSpool(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.shared(t)
 			network := newNetwork()
 			backend := mustOpen(t, Config{URL: k.backend})
 			frontend := backend
@@ -316,9 +325,12 @@ func TestClosingFlushesWhatIsWaiting(t *testing.T) {
 // A publishing process is killed at random moments, with its broker there, away,
 // or in it: every share that was acknowledged comes out.
 func TestKilledPublishersLoseNoAcknowledgedShare(t *testing.T) {
+	t.Parallel()
 	rounds := map[string]int{"embedded": 10, "nats": 10, "rabbitmq": 5}
 	for _, k := range kinds(t) {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.alone(t)
 			network, spool := newNetwork(), t.TempDir()
 			provision := "provision"
 			if k.server != nil {
@@ -366,6 +378,7 @@ func TestKilledPublishersLoseNoAcknowledgedShare(t *testing.T) {
 }
 
 func TestOpenRefusesWhatIsWrongForGood(t *testing.T) {
+	t.Parallel()
 	wrong := []string{"", "nonsense", "embedded:", "kafka://host", "nats://host:port"}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -373,6 +386,7 @@ func TestOpenRefusesWhatIsWrongForGood(t *testing.T) {
 	}
 	wrong = append(wrong, "embedded:"+file)
 	for _, k := range external(t) {
+		k.shared(t)
 		wrong = append(wrong, strings.ReplaceAll(k.backend, "backend-secret", "guess"))
 	}
 	for _, url := range wrong {

@@ -174,7 +174,7 @@ func TestCompetingSubscribersShareTheWork(t *testing.T) {
 }
 
 func TestWhatIsNoEnvelopeBecomesADeadLetterAndBlocksNothing(t *testing.T) {
-	onEach(t, func(t *testing.T, _ kind, frontend, backend *Broker, network string) {
+	onEachAlone(t, func(t *testing.T, _ kind, frontend, backend *Broker, network string) {
 		rubbish := []byte("this is no envelope")
 		newer := []byte{0x82, 0x02, 0x80}
 		for _, payload := range [][]byte{rubbish, newer} {
@@ -205,7 +205,7 @@ func TestWhatIsNoEnvelopeBecomesADeadLetterAndBlocksNothing(t *testing.T) {
 }
 
 func TestAHandlerThatPanicsIsStoppedByADeadLetter(t *testing.T) {
-	onEach(t, func(t *testing.T, _ kind, frontend, backend *Broker, network string) {
+	onEachAlone(t, func(t *testing.T, _ kind, frontend, backend *Broker, network string) {
 		p := startPublisher(t, frontend, PublisherConfig{Networks: []string{network}})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -250,7 +250,7 @@ func TestAHandlerThatPanicsIsStoppedByADeadLetter(t *testing.T) {
 }
 
 func TestDeadLettersAreListedReplayedAndDiscarded(t *testing.T) {
-	onEach(t, func(t *testing.T, _ kind, _, backend *Broker, network string) {
+	onEachAlone(t, func(t *testing.T, _ kind, _, backend *Broker, network string) {
 		ctx, box := t.Context(), backend.DeadLetters()
 		for i := range 5 {
 			if err := box.Add(ctx, DeadLetter{Network: network, Reason: fmt.Sprint("reason ", i), Attempts: i, Share: newShare(i)}); err != nil {

@@ -127,6 +127,7 @@ func TestSpoolSurvivesARestartInOrder(t *testing.T) {
 // Whatever is appended, consumed and restarted: what comes out is what went in,
 // in order, with repetitions only after a restart.
 func TestSpoolKeepsEverythingUnderAnyUse(t *testing.T) {
+	t.Parallel()
 	base := t.TempDir()
 	c := mustCodec(t)
 	run := 0
@@ -194,6 +195,7 @@ func TestSpoolKeepsEverythingUnderAnyUse(t *testing.T) {
 }
 
 func TestSpoolCutsATornEndAtEveryByte(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := mustSpool(t, dir, 1<<20)
 	appendNumbers(t, s, 0, 3, 20)
@@ -239,6 +241,7 @@ func TestSpoolCutsATornEndAtEveryByte(t *testing.T) {
 }
 
 func TestSpoolSetsDamageInTheMiddleAsideAndGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"before opening", "while open"} {
 		t.Run(when, func(t *testing.T) {
 			dir := t.TempDir()
