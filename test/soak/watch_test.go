@@ -144,7 +144,7 @@ func least(samples []sample, value func(sample) float64) float64 {
 }
 
 // report prints what happened.
-func (w *watch) report(t *testing.T, broker string, outages int, told map[string]*count, h *house.House) {
+func (w *watch) report(t *testing.T, what string, told map[string]*count, h *house.House) {
 	t.Helper()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 8, 2, ' ', tabwriter.AlignRight)
@@ -170,6 +170,6 @@ func (w *watch) report(t *testing.T, broker string, outages int, told map[string
 		}
 	}
 	slices.Sort(ends)
-	t.Logf("%s, %v, broker killed or stopped %d times, %d blocks accepted\n%sconnections closed: %s", broker, w.over, outages,
+	t.Logf("%s, %d blocks accepted\n%sconnections closed: %s", what,
 		h.Count(`SELECT count(*) FROM purepool.block_submission WHERE result = 'accepted'`), text.String(), strings.Join(ends, ", "))
 }
