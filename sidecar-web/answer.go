@@ -2,13 +2,15 @@ package web
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	// A fifth of the standard library's time, for nearly as few bytes.
+	"github.com/klauspost/compress/gzip"
 )
 
 // answer is a whole answer, ready to be sent any number of times. It is never

@@ -53,6 +53,9 @@ func BenchmarkPages(b *testing.B) {
 	}
 	for _, r := range routes {
 		for _, fresh := range []time.Duration{time.Nanosecond, time.Hour} {
+			if r.name == "miners" && fresh == time.Hour {
+				continue // more pages than are kept
+			}
 			name := map[bool]string{true: "/uncached", false: "/cached"}[fresh == time.Nanosecond]
 			b.Run(r.name+name, func(b *testing.B) {
 				cfg := config()
