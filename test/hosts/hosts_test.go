@@ -24,6 +24,7 @@ type pool struct {
 	frontend *host
 	second   *host  // another frontend, once there is one
 	wallet   string // address at which this process reaches the daemon
+	away     time.Duration
 	broker   broker
 }
 
@@ -82,7 +83,7 @@ type step struct {
 // The three servers of docs/INSTALL.md: what is forbidden fails, what breaks comes
 // back, and nothing is lost or paid twice.
 func TestThreeServers(t *testing.T) {
-	testServers(t, viaNATS{}, nil, []step{
+	testServers(t, viaNATS{}, *away, nil, []step{
 		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
 		{"UnitsRunConfined", testUnits},
 		{"SharesSurviveEachServerBeingKilled", testKills},
@@ -91,12 +92,12 @@ func TestThreeServers(t *testing.T) {
 	})
 }
 
-// The same with the other broker.
+// The same with the other broker, and shorter.
 func TestThreeServersWithRabbitMQ(t *testing.T) {
 	if !*long {
 		t.Skip("takes minutes: make test-long")
 	}
-	testServers(t, viaRabbitMQ{}, map[string]string{"BROKER": "rabbitmq"}, []step{
+	testServers(t, viaRabbitMQ{}, *away/4, map[string]string{"BROKER": "rabbitmq"}, []step{
 		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
 		{"SharesSurviveTheDataServerBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.data) }},
 		{"SharesSurviveTheBackendBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.backend) }},
@@ -105,11 +106,11 @@ func TestThreeServersWithRabbitMQ(t *testing.T) {
 	})
 }
 
-func testServers(t *testing.T, b broker, env map[string]string, steps []step) {
+func testServers(t *testing.T, b broker, away time.Duration, env map[string]string, steps []step) {
 	settings := map[string]string{"STRATUM_PORTS": "3333=test"}
 	maps.Copy(settings, env)
 	p := newPool(t, settings)
-	p.broker = b
+	p.broker, p.away = b, away
 	l := startLoad(t, p.net, world+"4", newNode(p.wallet), 6, 120*time.Millisecond)
 	p.eventually(t, "shares flow", time.Minute, func() bool { return l.taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
 	for _, step := range steps {
@@ -134,11 +135,11 @@ func (p *pool) testKill(t *testing.T, l *load, h *host) {
 	t.Helper()
 	before := l.taken()
 	h.kill()
-	time.Sleep(*away)
+	time.Sleep(p.away)
 	meanwhile := l.taken() - before
 	returned := time.Now()
 	h.comeBack()
-	p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, *away, meanwhile))
+	p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, p.away, meanwhile))
 	if h != p.frontend && meanwhile == 0 {
 		t.Errorf("no share was taken while %s was off", h.name)
 	}
@@ -155,11 +156,11 @@ func (p *pool) testCut(t *testing.T, l *load, a, b *host) {
 	t.Helper()
 	before := l.taken()
 	mend := p.net.cut(a, b)
-	time.Sleep(*away)
+	time.Sleep(p.away)
 	meanwhile := l.taken() - before
 	mend()
 	returned := time.Now()
-	p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", a.name, b.name, *away, meanwhile))
+	p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", a.name, b.name, p.away, meanwhile))
 	if meanwhile == 0 {
 		t.Errorf("no share was taken while %s and %s were apart", a.name, b.name)
 	}

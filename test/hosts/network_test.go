@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -175,8 +176,11 @@ func removeLeftovers(t testing.TB) {
 	}
 	folders, _ := os.ReadDir(os.TempDir())
 	for _, e := range folders {
+		if gone(e.Name(), "purepool-hosts-release-") {
+			_ = os.RemoveAll(filepath.Join(os.TempDir(), e.Name()))
+		}
 		if gone(e.Name(), "purepool-hosts-") {
-			path := os.TempDir() + "/" + e.Name()
+			path := filepath.Join(os.TempDir(), e.Name())
 			_ = unix.Unmount(path, unix.MNT_DETACH)
 			_ = os.Remove(path)
 		}
