@@ -70,7 +70,7 @@ func TestOperatorsDay(t *testing.T) {
 
 	// Why a share was rejected, and that another was credited.
 	y.purepool(0, "admin", "miner", "ignore", one, "--reason", "a faker")
-	mineShares(t, h, `SELECT count(*) FROM purepool.rejected_share`)
+	mineShares(t, h, `SELECT count(*) FROM purepool.rejected_share WHERE reason = 'MinerIgnored'`)
 	var id, proof, credited string
 	must(t, h.DB.QueryRowContext(t.Context(), `SELECT id::text, encode(proof, 'hex') FROM purepool.rejected_share WHERE reason = 'MinerIgnored' LIMIT 1`).Scan(&id, &proof))
 	must(t, h.DB.QueryRowContext(t.Context(), `SELECT id::text FROM purepool.share LIMIT 1`).Scan(&credited))
