@@ -22,8 +22,8 @@ import (
 
 	"purepool/internal/config"
 	"purepool/internal/health"
-	"purepool/internal/meter"
 	"purepool/internal/logging"
+	"purepool/internal/meter"
 	"purepool/pool/queue"
 )
 
