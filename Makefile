@@ -57,7 +57,9 @@ test: deps-test ## Format, vet, staticcheck, and all tests on real servers
 	@staticcheck ./...
 	@echo '== unit tests, with the race detector'
 	@$(GO) test -race -p 2 -timeout 10m $(UNIT_PKGS)
-	@[ -z "$(SYSTEM_PKGS)" ] || { echo '== system tests'; $(GO) test -p 2 -timeout 12m $(SYSTEM_PKGS); }
+	@echo '== system tests'
+	@$(GO) build -o bin/test/purepool ./cmd/purepool # once, for all of them
+	@PUREPOOL_BINARY=$(CURDIR)/bin/test/purepool $(GO) test -p 2 -timeout 12m $(SYSTEM_PKGS)
 
 # What make test does in short, at full length: servers off and lines cut for a
 # minute each, with either broker; releases built from nothing.

@@ -6,6 +6,7 @@ package house
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -228,8 +229,10 @@ func pgDir(t testing.TB) string {
 
 var build = sync.OnceValues(func() (string, error) {
 	if binary := os.Getenv("PUREPOOL_BINARY"); binary != "" {
-		// The program itself knows no such key and would refuse it.
-		return binary, os.Unsetenv("PUREPOOL_BINARY")
+		// Looking at the file lets go test know when a kept result is stale. The
+		// program itself knows no such key and would refuse it.
+		_, err := os.Stat(binary)
+		return binary, errors.Join(err, os.Unsetenv("PUREPOOL_BINARY"))
 	}
 	dir, err := os.MkdirTemp("", "purepool-bin-")
 	if err != nil {
