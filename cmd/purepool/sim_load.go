@@ -179,7 +179,7 @@ func (c *simEchoCmd) Help() string {
 }
 
 func (c *simEchoCmd) Run(a *app) error {
-	e, err := stratum.NewEcho(c.Listen)
+	e, err := stratum.NewEcho(a.ctx, c.Listen)
 	if err != nil {
 		return err
 	}

@@ -21,13 +21,13 @@ type Echo struct {
 }
 
 // NewEcho opens its port, on the same kind of listener as the pool's.
-func NewEcho(address string) (*Echo, error) {
+func NewEcho(ctx context.Context, address string) (*Echo, error) {
 	loops, err := gnet.NewClient(&echoEngine{}, gnet.WithNumEventLoop(runtime.GOMAXPROCS(0)),
 		gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(silent{}))
 	if err != nil {
 		return nil, fmt.Errorf("starting event loops: %w", err)
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ type port struct {
 }
 
 func serveEcho(ctx context.Context) error {
-	e, err := sim.NewEcho("127.0.0.1:0")
+	e, err := sim.NewEcho(ctx, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
