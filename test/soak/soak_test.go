@@ -21,7 +21,7 @@ import (
 
 var (
 	only     = flag.String("soak.broker", "", "the broker to soak with; empty: both")
-	duration = flag.Duration("soak.duration", 15*time.Second, "how long the houses are soaked, one for each broker, side by side")
+	duration = flag.Duration("soak.duration", 10*time.Second, "how long the houses are soaked, one for each broker, side by side")
 )
 
 func TestSoak(t *testing.T) {
