@@ -2,6 +2,7 @@ package settle_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -247,4 +248,28 @@ func TestTheAuditFindsALateShareThatNobodyMakesUpFor(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
+}
+
+// A backend of the version before, which runs on while the first new one starts,
+// ended rounds by moving the beginning of the open one.
+func TestAnOlderBackendCannotEndARoundThatIsCountedAlong(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	older := func() error {
+		_, err := w.db.SQL(ledger.RoleBackend).Exec(`UPDATE round SET from_at = from_at + interval '1 microsecond' WHERE network_id = $1 AND state = 'open'`, w.net)
+		return err
+	}
+	if err := older(); err != nil {
+		t.Errorf("before anything is counted: %v", err)
+	}
+	w.share("anna", 1)
+	w.pass(time.Second)
+	w.count(w.now)
+	if err := older(); err == nil || !strings.Contains(err.Error(), "must leave its end to a newer one") {
+		t.Errorf("afterwards: %v", err)
+	}
+	w.find("ben", 100)
+	w.strangers(3)
+	w.settle()
+	w.wantBalances(map[string]int64{"anna": 50, "ben": 50})
+	w.audit()
 }
