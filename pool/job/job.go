@@ -19,6 +19,8 @@ const (
 	MaxBranches = 20
 	// MaxExtranonce2 and MinExtranonce2 bound what the miner searches, in bytes.
 	MinExtranonce2, MaxExtranonce2 = 4, 8
+	// MaxNetwork bounds the network's name, in bytes.
+	MaxNetwork = 64
 	// MaxSeq bounds job numbers: a miner sees the number shifted by four bits.
 	MaxSeq = 1<<60 - 1
 )
@@ -88,8 +90,8 @@ func (j *Job) Validate() error {
 	}
 	coinbase := len(j.Coinbase1) + len(j.Coinbase2)
 	switch {
-	case j.Network == "":
-		return fmt.Errorf("%w: it names no network", ErrInvalid)
+	case j.Network == "" || len(j.Network) > MaxNetwork:
+		return fmt.Errorf("%w: its network's name has %d bytes, 1 to %d are taken", ErrInvalid, len(j.Network), MaxNetwork)
 	case j.Seq == 0 || j.Seq > MaxSeq:
 		return fmt.Errorf("%w: its number %d is not in 1..%d", ErrInvalid, j.Seq, uint64(MaxSeq))
 	case j.Height < 0:

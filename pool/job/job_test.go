@@ -258,6 +258,7 @@ func TestUnsoundJobsAreRefused(t *testing.T) {
 		"algorithm":   func(j *job.Job) { j.Algorithm = "md5" },
 		"bits":        func(j *job.Job) { j.Bits = 0 },
 		"network":     func(j *job.Job) { j.Network = "" },
+		"long name":   func(j *job.Job) { j.Network = strings.Repeat("n", job.MaxNetwork+1) },
 		"number 0":    func(j *job.Job) { j.Seq = 0 },
 		"number":      func(j *job.Job) { j.Seq = job.MaxSeq + 1 },
 		"height":      func(j *job.Job) { j.Height = -1 },
@@ -339,6 +340,26 @@ func TestCheckingAllocatesNothing(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations per share", n)
+	}
+}
+
+func TestLargestSoundJobTravels(t *testing.T) {
+	c, err := job.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, j, _ := load(t, templates[0])
+	j.Network, j.Seq, j.Height = strings.Repeat("n", job.MaxNetwork), job.MaxSeq, math.MaxInt32
+	j.Version, j.VersionMask, j.Time, j.MinTime = math.MaxUint32, math.MaxUint32, math.MaxUint32, math.MaxUint32
+	j.Coinbase2 = make([]byte, job.MaxCoinbaseBytes-len(j.Coinbase1))
+	j.Branches = make([]chain.Hash, job.MaxBranches)
+	j.IssuedAt, j.Extranonce2Size, j.Clean, j.BindsTarget = math.MinInt64, job.MaxExtranonce2, true, true
+	b, err := c.EncodeJob(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.DecodeJob(b); err != nil {
+		t.Errorf("%d bytes: %v", len(b), err)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 type fakeDaemons struct {
 	mu      sync.Mutex
 	answers []bbprpc.Submission
+	asked   func(block []byte) // called before each answer; nil: nobody asks
 	blocks  [][]byte
 	height  int64
 }
@@ -35,6 +36,9 @@ func (d *fakeDaemons) SubmitEverywhere(_ context.Context, block []byte) <-chan b
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.blocks = append(d.blocks, bytes.Clone(block))
+	if d.asked != nil {
+		d.asked(block)
+	}
 	out := make(chan bbprpc.Submission, len(d.answers))
 	for _, a := range d.answers {
 		out <- a
@@ -150,6 +154,52 @@ func TestWinningShareIsSubmittedOnceAndRecorded(t *testing.T) {
 	}
 	if left := o.journal.unfinished(); len(left) != 0 {
 		t.Errorf("%d blocks unfinished", len(left))
+	}
+}
+
+func TestBlockIsJournaledOnDiskBeforeItIsSubmittedAndItsResultAfter(t *testing.T) {
+	o := openOffice(t)
+	journaled := func() (unfinished [][]byte) {
+		// As the next process would read it, were this one killed now.
+		data, err := os.ReadFile(filepath.Join(o.dir, "blocks-regtest.journal"))
+		must(t, err)
+		copied := filepath.Join(t.TempDir(), "journal")
+		must(t, os.WriteFile(copied, data, 0o600))
+		j, err := openJournal(copied)
+		must(t, err)
+		defer func() { must(t, j.close()) }()
+		for _, r := range j.unfinished() {
+			unfinished = append(unfinished, r.Block)
+		}
+		return unfinished
+	}
+	var before [][]byte
+	o.daemons.asked = func([]byte) {
+		before = journaled()
+		if rows := o.records.last(); rows.Result == ledger.SubmissionAccepted {
+			t.Error("recorded as accepted before any daemon was asked")
+		}
+	}
+	s := o.winner(t, true)
+	must(t, o.Win(t.Context(), &s))
+	await(t, "it is recorded", func() bool { return o.records.last().Result == ledger.SubmissionAccepted })
+	if len(before) != 1 || len(o.daemons.blocks) != 1 || !bytes.Equal(before[0], o.daemons.blocks[0]) {
+		t.Errorf("%d blocks stood in the journal when the daemons were asked", len(before))
+	}
+	if after := journaled(); len(after) != 0 {
+		t.Errorf("%d blocks without a result in the journal afterwards", len(after))
+	}
+}
+
+func TestLateWinnerIsTriedLikeAnyOther(t *testing.T) {
+	o := openOffice(t)
+	o.daemons.say(bbprpc.Submission{Endpoint: "a", Verdict: "inconclusive"})
+	s := o.winner(t, true)
+	s.Stale = true
+	must(t, o.Win(t.Context(), &s))
+	await(t, "it is recorded", func() bool { return o.records.last().Result == ledger.SubmissionInconclusive })
+	if o.daemons.rounds() != 1 || !o.records.last().Stale {
+		t.Errorf("%d rounds, %+v", o.daemons.rounds(), o.records.last())
 	}
 }
 

@@ -193,9 +193,12 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 
 	var stops []func() sim.Snapshot
 	for i, address := range miners {
-		stops = append(stops, p.mine(address, float64(96*(i+1))))
+		stops = append(stops, p.mine(address, float64(128*(i+1))))
 	}
 	p.moreBlocks(6)
+	p.Eventually("every miner has a share", time.Minute, func() bool {
+		return p.Count(`SELECT count(DISTINCT miner_id) FROM purepool.share`) == int64(len(miners))
+	})
 	var stats []sim.Snapshot
 	for _, stop := range stops {
 		stats = append(stats, stop())
