@@ -3,9 +3,11 @@ package template_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,7 +74,7 @@ func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) 
 	h := newHouse(t)
 	h.openBackend(d[0].address, d[0], d[1])
 	f := h.openFrontend(1)
-	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 192, Password: "d=0.0007"})
+	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 448, Password: "d=0.0007"})
 	await(t, 2*time.Minute, "a hundred blocks", func() bool { return d[0].height() > 100 })
 	stats := stop().Snapshot()
 	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
@@ -98,7 +100,7 @@ func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) 
 
 // steady are miners that find a block or two each second.
 func steady(addr string) sim.Options {
-	return sim.Options{Pool: addr, Connections: 2, HashRate: 192, Password: "d=0.002"}
+	return sim.Options{Pool: addr, Connections: 2, HashRate: 256, Password: "d=0.001"}
 }
 
 func (h *house) moreBlocks(n int64) {
@@ -338,5 +340,52 @@ func TestShareInFlightOverAFrontendsRestartIsJudgedRight(t *testing.T) {
 	})
 	if n := h.count(`SELECT count(*) FROM share`); n != 1 {
 		t.Errorf("%d shares credited", n)
+	}
+}
+
+// TestStaleTemplatesCloseThePortToNewMinersAndAreLoud lets all daemons hang, and
+// go on with the tip that they had.
+func TestStaleTemplatesCloseThePortToNewMinersAndAreLoud(t *testing.T) {
+	t.Parallel()
+	d := nodes(t, 2)
+	h := newHouse(t)
+	b := h.openBackendThat(knowing{maxStale: time.Second}, d[0].address, d[0], d[1])
+	f := h.openFrontend(1)
+	there := newWinnerAs(t, f.addr, "scrypt", "")
+	letsIn := func() bool {
+		time.Sleep(200 * time.Millisecond) // more often is more than one address may
+		conn, err := net.Dial("tcp", f.addr)
+		must(t, err)
+		defer conn.Close()
+		_, err = conn.Write([]byte(`{"id":1,"method":"mining.subscribe","params":[]}` + "\n"))
+		if err == nil {
+			_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_, err = conn.Read(make([]byte, 1))
+		}
+		return err == nil
+	}
+	if !letsIn() || b.metric("purepool_jobs_ready") != 1 || b.metric("purepool_jobs_daemon_synced") != 2 {
+		t.Fatal("a pool whose daemons are up is closed, or says so")
+	}
+	for _, node := range d { // they hang: their connections stay
+		must(t, node.cmd.Process.Signal(syscall.SIGSTOP))
+	}
+	await(t, 20*time.Second, "the port is closed to new miners", func() bool { return !letsIn() })
+	if age := b.metric("purepool_jobs_template_age_seconds"); b.metric("purepool_jobs_ready") != 0 || age < 1 ||
+		b.metric("purepool_jobs_daemon_synced") != 0 || b.maker.Ready(t.Context()) == nil || f.desk.Ready(t.Context()) == nil {
+		t.Errorf("the template is %v s old, ready %v, daemons %v", age, b.metric("purepool_jobs_ready"), b.metric("purepool_jobs_daemon_synced"))
+	}
+	// Who is there stays, and its share counts: the tip may well still stand.
+	_, err := there.conn.Write(there.find(false))
+	must(t, err)
+	if got := <-there.answers; !strings.Contains(got, `"result":true`) {
+		t.Errorf("a miner that was there is answered %s", got)
+	}
+	for _, node := range d {
+		must(t, node.cmd.Process.Signal(syscall.SIGCONT))
+	}
+	await(t, 30*time.Second, "the port is open again", letsIn)
+	if b.metric("purepool_jobs_ready") != 1 {
+		t.Error("the port is open, and the metrics do not show it")
 	}
 }
