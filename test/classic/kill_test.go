@@ -2,6 +2,7 @@ package classic
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -15,20 +16,30 @@ var kills = flag.Int("kills", 100, "how often the program is killed under load")
 // Acknowledged means durable: whatever process is killed at whatever moment,
 // each share that was answered ok is in the ledger, once. Hazard V6: the
 // original's worker lost the share in its hands.
+//
+// Two pools share the kills: one of them starts while the other works.
 func TestSharesSurviveAHundredKills(t *testing.T) {
-	t.Parallel()
+	for pool := range uint64(2) {
+		t.Run(fmt.Sprintf("pool%d", pool), func(t *testing.T) {
+			t.Parallel()
+			survivesKills(t, (*kills+1)/2, pool)
+		})
+	}
+}
+
+func survivesKills(t *testing.T, kills int, seed uint64) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: "test", Bits: 0x1d00ffff, BlockInterval: 20 * time.Second}})
 	l := startLoad(t, h, 12, 20*time.Millisecond)
-	rng := rand.New(rand.NewPCG(2018, 2))
-	for range *kills {
+	rng := rand.New(rand.NewPCG(2018, seed))
+	for range kills {
 		p := h.Run("all")
 		time.Sleep(time.Duration(rng.Int64N(int64(700 * time.Millisecond))))
 		p.Kill()
 	}
 	h.Run("all")
 	counts := l.stop()
-	t.Logf("%d kills: %d shares sent, %d answered ok, requests without an answer: %v", *kills, counts.Sent, counts.OK, counts.Failed)
-	if l.taken() < 10**kills {
+	t.Logf("%d kills: %d shares sent, %d answered ok, requests without an answer: %v", kills, counts.Sent, counts.OK, counts.Failed)
+	if l.taken() < 10*kills {
 		t.Fatalf("only %d shares were taken: the test shows nothing", l.taken())
 	}
 	l.wantAllInTheLedgerOnce(t, h, time.Minute)
