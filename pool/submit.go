@@ -77,6 +77,7 @@ func (d *Desk) trace(ctx context.Context, what string, n *Network, share *queue.
 	if share.Refusal != "" {
 		attrs = append(attrs, slog.String("reason", share.Refusal))
 	}
+	//nolint:sloglint // what is a constant of the caller
 	d.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, what, append(attrs, slog.String("ip", share.RemoteIP.String()))...)
 }
 

@@ -374,6 +374,7 @@ func (d *TemplateDesk) trace(ctx context.Context, what string, shares []job.Shar
 	}
 	for i := range shares {
 		s := &shares[i]
+		//nolint:sloglint // what is a constant of the caller
 		d.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, what, slog.String("network", d.cfg.Network.Name),
 			slog.String("share", uuid.UUID(job.Identity(d.cfg.Network.Name, s)).String()), slog.Uint64("job", s.Job), slog.String("ip", s.RemoteIP.String()))
 	}

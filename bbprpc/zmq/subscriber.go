@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +59,8 @@ func hostPort(address string) (string, error) {
 	rest, ok := strings.CutPrefix(address, "tcp://")
 	if ok {
 		host, port, err := net.SplitHostPort(rest)
-		if _, errPort := net.LookupPort("tcp", port); err == nil && errPort == nil && host != "" && host != "*" && port != "0" {
+		number, errPort := strconv.ParseUint(port, 10, 16)
+		if err == nil && errPort == nil && host != "" && host != "*" && number != 0 {
 			return rest, nil
 		}
 	}
@@ -95,7 +97,7 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	for {
 		subscribed, err := s.listen(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end of ctx is why
 		}
 		if subscribed {
 			wait, told = s.cfg.MinWait, false

@@ -237,6 +237,7 @@ func (v *Validator) logVerdicts(ctx context.Context, what string, verdicts []led
 	}
 	for i := range verdicts {
 		d := &verdicts[i]
+		//nolint:sloglint // what is a constant of the caller
 		v.cfg.Logger.Debug(what, slog.String("network", v.cfg.Network), slog.String("share", d.ShareID.String()),
 			slog.String("reason", d.Reason), slog.String("detail", d.Detail), slog.Int64("weight", d.Weight))
 	}

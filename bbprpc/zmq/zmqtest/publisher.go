@@ -5,6 +5,7 @@ package zmqtest
 
 import (
 	"bufio"
+	"context"
 	_ "embed"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ var compile = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(text, source, 0o600); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("cc", "-O1", "-Wall", "-Werror", "-o", program, text, "-l:libzmq.so.5").CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "cc", "-O1", "-Wall", "-Werror", "-o", program, text, "-l:libzmq.so.5").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("compiling a publisher (scripts/deps test installs what it needs): %w\n%s", err, out)
 	}
@@ -55,7 +56,7 @@ type Publisher struct {
 // subscribers that do not answer.
 func New(t testing.TB, heartbeat time.Duration) *Publisher {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	must(t, err)
 	must(t, l.Close())
 	p := &Publisher{t: t, Address: "tcp://" + l.Addr().String(), fifo: filepath.Join(t.TempDir(), "blocks"), heartbeat: heartbeat}
@@ -76,7 +77,7 @@ func (p *Publisher) Start() {
 	// Open for both, so that neither side ever waits for the other.
 	p.in, err = os.OpenFile(p.fifo, os.O_RDWR, 0)
 	must(p.t, err)
-	p.cmd = exec.Command(program, p.Address)
+	p.cmd = exec.CommandContext(context.WithoutCancel(p.t.Context()), program, p.Address)
 	if p.heartbeat > 0 {
 		p.cmd.Args = append(p.cmd.Args, fmt.Sprint(p.heartbeat.Milliseconds()))
 	}
