@@ -112,7 +112,7 @@ func (p *process) chainOf(name string, id int16, store *ledger.BackendStore, m *
 		// seen it itself.
 		OnTip:  func(_ context.Context, t tip.Tip) { feed.Confirm(t.Hash); m.Wake(name) },
 		Logger: p.log, Registerer: p.registry,
-	}, p.tipSource(name, client), NewTipStore(store, id))
+	}, p.tipSource(name, client), validate.NewTipStore(store, id))
 	m.follow(id, follower)
 	feed.Listen(follower.Notify)
 	p.stack.run("tip of "+name, follower.Run)

@@ -40,7 +40,7 @@ func (s *Settlement) DeepValidate(ctx context.Context, d DeepValidation) (rechec
 	rpc := validate.NewRPC(s.daemon)
 	follower := tip.NewFollower(tip.Config{
 		Network: s.Network, Interval: b.TipPollInterval, Keep: b.KeepTips, Slack: tip.Slack{Seen: b.ArrivalGrace}, Logger: s.log,
-	}, rpc, knownTips{NewTipStore(s.store, s.NetworkID)})
+	}, rpc, knownTips{validate.NewTipStore(s.store, s.NetworkID)})
 	following, stop := context.WithCancel(ctx)
 	var end sync.WaitGroup
 	end.Go(func() { _ = follower.Run(following) })
@@ -82,6 +82,6 @@ type judged struct {
 }
 
 // knownTips reads tips and writes none: that is the backends' business.
-type knownTips struct{ TipStore }
+type knownTips struct{ validate.TipStore }
 
 func (knownTips) RecordTips(context.Context, []tip.Tip) error { return nil }

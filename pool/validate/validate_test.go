@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"purepool/bbprpc"
-	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool/chain"
@@ -70,7 +69,7 @@ func newBench(t *testing.T, change func(*validate.Config)) *bench {
 	})
 	must(t, err)
 	wg.Go(func() { _ = client.Run(ctx) })
-	follower := tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, validate.NewRPC(client), role.NewTipStore(b.store, b.id))
+	follower := tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, validate.NewRPC(client), validate.NewTipStore(b.store, b.id))
 	wg.Go(func() { _ = follower.Run(ctx) })
 	must(t, b.store.EnsurePartitions(ctx, time.Now(), map[int16]int32{b.id: 1000}))
 

@@ -20,7 +20,6 @@ import (
 
 	"purepool/bbprpc"
 	"purepool/bbprpc/zmq"
-	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool"
@@ -162,7 +161,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 	follower := tip.NewFollower(tip.Config{
 		Network: network, Interval: min(how.poll, 100*time.Millisecond), Logger: h.log,
 		OnTip: func(_ context.Context, t tip.Tip) { b.feed.Confirm(t.Hash) },
-	}, validate.NewTemplateRPC(b.client), role.NewTipStore(b.store, h.id))
+	}, validate.NewTemplateRPC(b.client), validate.NewTipStore(b.store, h.id))
 	b.feed.Listen(follower.Notify)
 	b.run("tip", follower.Run)
 

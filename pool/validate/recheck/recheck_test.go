@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"purepool/bbprpc"
-	"purepool/internal/role"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/ledger/pgcluster"
@@ -67,7 +66,7 @@ func newHouse(t *testing.T) *house {
 	var running sync.WaitGroup
 	running.Go(func() { _ = client.Run(ctx) })
 	h.rpc = validate.NewRPC(client)
-	h.follower = tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, h.rpc, role.NewTipStore(h.store, h.id))
+	h.follower = tip.NewFollower(tip.Config{Network: "test", Interval: 20 * time.Millisecond}, h.rpc, validate.NewTipStore(h.store, h.id))
 	running.Go(func() { _ = h.follower.Run(ctx) })
 	broker, err := queue.Open(ctx, queue.Config{URL: "embedded:" + filepath.Join(t.TempDir(), "queue")})
 	must(t, err)
