@@ -98,12 +98,13 @@ daemon_timeout = "3s"
 		}
 	}
 	later := rejections(t, h)
-	for reason := range later {
-		// A share may be late where every share is a block, and one that was handed in
-		// again, because its answer was lost, is known. Nothing else is wrong with a share
-		// that a frontend has taken.
-		if reason != "regtest StaleShare" && !strings.HasSuffix(reason, " BibleHashAlreadyKnown") {
-			t.Errorf("%d shares that were taken are rejected later: %s", later[reason], reason)
+	for reason, n := range later {
+		// One that was handed in again, because its answer was lost, is known. Jobs do not
+		// come while the broker is away, so that a few may be late after a long outage.
+		// Nothing else is wrong with a share that a frontend has taken.
+		few := reason == "regtest StaleShare" && n <= told["regtest"].taken/100
+		if !few && !strings.HasSuffix(reason, " BibleHashAlreadyKnown") {
+			t.Errorf("%d shares that were taken are rejected later: %s", n, reason)
 		}
 	}
 	w.report(t, fmt.Sprintf("%s, %v, broker killed or stopped %d times, rejected later: %v", name, over, outages, later), told, h)
