@@ -68,14 +68,24 @@ daemon_timeout = "3s"
 	backend, frontend := h.Run("backend"), h.Run("frontend")
 	h.Eventually("the port is open", time.Minute, func() bool { return reachable(port) })
 
-	w := &watch{over: over, began: time.Now()}
-	w.add("frontend", frontend.PID(), h.Health)
-	w.add("backend", backend.PID(), h.Backend)
 	crowd := newCrowd(t, h, port)
-	ctx, stop := context.WithTimeout(t.Context(), over)
+	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var all sync.WaitGroup
 	all.Go(func() { crowd.run(ctx) })
+	// The time counts from when shares flow.
+	h.Eventually("shares of both networks are taken", time.Minute, func() bool {
+		for _, n := range crowd.told() {
+			if n.taken == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	w := &watch{over: over, began: time.Now()}
+	w.add("frontend", frontend.PID(), h.Health)
+	w.add("backend", backend.PID(), h.Backend)
+	time.AfterFunc(over, stop)
 	all.Go(func() { w.run(ctx, t) })
 	outages := 0
 	all.Go(func() { outages = restart(ctx, t, broker, over) })
