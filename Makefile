@@ -80,9 +80,8 @@ test-long: deps-test ## The same outages for a minute each, and releases from no
 lint: deps-lint ## golangci-lint and the shape of go.mod (its first run builds the tool: some minutes)
 	@echo '== go mod verify'
 	@$(GO) mod verify
-	# To be switched on when the set of libraries stands still:
-	# @echo '== go mod tidy'
-	# @$(GO) mod tidy -diff
+	@echo '== go mod tidy'
+	@$(GO) mod tidy -diff
 	@echo '== golangci-lint'
 	@golangci-lint run ./...
 
