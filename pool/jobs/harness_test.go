@@ -49,9 +49,11 @@ type fakeDaemon struct {
 	template bbprpc.BlockTemplate
 	behind   int64 // headers ahead of blocks
 	err      error // of every call
-	reason   string
-	proposed int
-	longPoll chan struct{} // closed at a new tip
+	// noTemplate is the answer to getblocktemplate alone.
+	noTemplate error
+	reason     string
+	proposed   int
+	longPoll   chan struct{} // closed at a new tip
 }
 
 func newFakeDaemon(name string) *fakeDaemon {
@@ -95,6 +97,9 @@ func (d *fakeDaemon) ChainState(context.Context) (bbprpc.ChainState, error) {
 func (d *fakeDaemon) BlockTemplate(context.Context, []string) (bbprpc.BlockTemplate, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.noTemplate != nil {
+		return bbprpc.BlockTemplate{}, d.noTemplate
+	}
 	return d.template, d.err
 }
 

@@ -30,6 +30,10 @@ type Config struct {
 	// MaxStale is how long no daemon may confirm the current job's tip before the
 	// frontends are told that there is nothing worth mining on; 1 min.
 	MaxStale time.Duration
+	// MaxMoved is the same where a synced daemon has another tip and gives no
+	// template on it: shares for the old one are known to be worth nothing as soon
+	// as the judges' allowance for late ones ends; 10 s.
+	MaxMoved time.Duration
 	// OnTip is called when a daemon has a new tip, with the way by which that was
 	// seen: longpoll or poll. It returns quickly, and may be nil.
 	OnTip func(source string)
@@ -81,6 +85,7 @@ type Maker struct {
 	told      []byte          // current, encoded; empty where there is nothing worth mining on
 	source    string          // the daemon that current came from
 	confirmed time.Time       // a synced daemon has said that current's tip is its own
+	moved     time.Time       // since then the tip is another, of which there is no job; zero where there is
 }
 
 // NewMaker returns a maker that does nothing until Run. lead asks for the right
@@ -126,6 +131,7 @@ func setDefaults(cfg *Config) {
 	or(&cfg.Settle, 5*time.Second)
 	or(&cfg.Tell, 2*time.Second)
 	or(&cfg.MaxStale, time.Minute)
+	or(&cfg.MaxMoved, 10*time.Second)
 	if cfg.OnTip == nil {
 		cfg.OnTip = func(string) {}
 	}
@@ -235,7 +241,7 @@ func (m *Maker) reign(ctx context.Context, lead Lead) error {
 func (m *Maker) set(i *Issued, t *chain.Template, body []byte, source string, confirmed time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.current, m.template, m.told, m.source, m.confirmed = i, t, body, source, confirmed
+	m.current, m.template, m.told, m.source, m.confirmed, m.moved = i, t, body, source, confirmed, time.Time{}
 	ready := 0.0
 	if len(body) > 0 {
 		ready = 1
@@ -282,7 +288,7 @@ func (m *Maker) look(ctx context.Context) {
 		}
 		if m.current != nil && m.told != nil && m.current.Job.Prev == best {
 			m.mu.Lock()
-			m.confirmed = now
+			m.confirmed, m.moved = now, time.Time{}
 			m.mu.Unlock()
 			age := now.Sub(m.current.Job.IssuedAt.Time())
 			w.mu.Lock()
@@ -295,9 +301,18 @@ func (m *Maker) look(ctx context.Context) {
 		if m.try(ctx, w) {
 			return
 		}
+		if m.current != nil && m.current.Job.Prev != best && m.moved.IsZero() {
+			m.mu.Lock()
+			m.moved = now
+			m.mu.Unlock()
+		}
 	}
-	if len(m.told) > 0 && now.Sub(m.confirmed) > m.cfg.MaxStale {
-		m.cfg.Logger.Error("no synced daemon confirms the tip, nothing is worth mining on", slog.String("network", m.cfg.Plan.Network))
+	if len(m.told) == 0 {
+		return
+	}
+	if now.Sub(m.confirmed) > m.cfg.MaxStale || !m.moved.IsZero() && now.Sub(m.moved) > m.cfg.MaxMoved {
+		m.cfg.Logger.Error("no synced daemon confirms the tip or makes a template on the new one, nothing is worth mining on",
+			slog.String("network", m.cfg.Plan.Network))
 		m.set(m.current, m.template, nil, m.source, m.confirmed)
 		m.tell(ctx)
 	}

@@ -90,6 +90,25 @@ func TestDaemonThatIsNotSyncedIsNotMinedOn(t *testing.T) {
 	await(t, "a job again", func() bool { return m.teller.current() != nil && m.Ready(t.Context()) == nil })
 }
 
+// A daemon that has a new tip and makes no template on it: the old job's shares
+// would be taken and rejected later.
+func TestJobOfAnOldTipIsWithdrawnWhereTheNewOneHasNoTemplate(t *testing.T) {
+	d := newFakeDaemon("a")
+	m := run(t, newMemory(), t.TempDir(), func(c *Config) { c.MaxStale, c.MaxMoved = time.Hour, 50*time.Millisecond }, d)
+	await(t, "a job", func() bool { return m.teller.current() != nil })
+	d.newTip()
+	await(t, "a job on the new tip", func() bool { j := m.teller.current(); return j != nil && j.Height == 3 })
+	d.change(func() { d.noTemplate = errors.New("TestBlockValidity failed") })
+	time.Sleep(150 * time.Millisecond)
+	if m.teller.current() == nil {
+		t.Error("the job of the daemon's own tip is withdrawn")
+	}
+	d.newTip()
+	await(t, "nothing to mine on", func() bool { return m.teller.current() == nil })
+	d.change(func() { d.noTemplate = nil })
+	await(t, "a job again", func() bool { j := m.teller.current(); return j != nil && j.Height == 4 && m.Ready(t.Context()) == nil })
+}
+
 func TestOtherDaemonTakesOverWithoutALostJob(t *testing.T) {
 	a, b := newFakeDaemon("a"), newFakeDaemon("b")
 	m := run(t, newMemory(), t.TempDir(), nil, a, b)
