@@ -142,8 +142,7 @@ func (p *Payer) Pay(ctx context.Context) (result PayResult, err error) {
 	}
 	defer unlock()
 	run := &payRun{Payer: p, alive: alive}
-	err = run.do(ctx)
-	p.report(ctx, &run.result)
+	err = errors.Join(run.do(ctx), p.report(ctx, &run.result))
 	p.metrics.run(&run.result, err)
 	return run.result, err
 }

@@ -304,10 +304,10 @@ func (r *payRun) conflicted(ctx context.Context, p *ledger.Payment, depth int64)
 }
 
 // report counts what is left over.
-func (p *Payer) report(ctx context.Context, result *PayResult) {
+func (p *Payer) report(ctx context.Context, result *PayResult) error {
 	open, err := p.books.UnfinishedPayments(ctx, p.opts.NetworkID)
 	if err != nil {
-		return
+		return fmt.Errorf("counting what is left over: %w", err)
 	}
 	for i := range open {
 		switch open[i].State {
@@ -317,6 +317,7 @@ func (p *Payer) report(ctx context.Context, result *PayResult) {
 			result.Unclear++
 		}
 	}
+	return nil
 }
 
 type payerMetrics struct {
