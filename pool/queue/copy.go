@@ -39,24 +39,7 @@ func (d *natsDriver) copy(ctx context.Context, name, subject string, see func([]
 	if err != nil {
 		return err
 	}
-	last := stream.CachedInfo().State.LastSeq
-	for seq := uint64(1); seq <= last; seq++ {
-		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if m.Sequence > last {
-			return nil
-		}
-		seq = m.Sequence
-		if err := see(m.Data); err != nil {
-			return err
-		}
-	}
-	return nil
+	return eachMessage(ctx, stream, subject, func(_ uint64, data []byte) (bool, error) { return true, see(data) })
 }
 
 // PutBack publishes an envelope as it was copied. The shares in it that the

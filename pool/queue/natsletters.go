@@ -31,6 +31,23 @@ func (l *natsLetters) visit(ctx context.Context, network string, id uuid.UUID, s
 		name = id.String()
 	}
 	subject := topicPrefix + deadLetterWord + "." + network + "." + name
+	return eachMessage(ctx, stream, subject, func(seq uint64, data []byte) (bool, error) {
+		v, err := see(data)
+		if err != nil {
+			return false, err
+		}
+		if v == remove || v == removeAndStop {
+			if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return false, err
+			}
+		}
+		return v != removeAndStop && v != keepAndStop, nil
+	})
+}
+
+// eachMessage shows the messages of a subject that a stream holds now, the oldest
+// first, with their sequence numbers, until see wants no more. Nothing is taken.
+func eachMessage(ctx context.Context, stream jetstream.Stream, subject string, see func(seq uint64, data []byte) (more bool, err error)) error {
 	last := stream.CachedInfo().State.LastSeq
 	for seq := uint64(1); seq <= last; seq++ {
 		m, err := stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
@@ -44,17 +61,8 @@ func (l *natsLetters) visit(ctx context.Context, network string, id uuid.UUID, s
 			return nil
 		}
 		seq = m.Sequence
-		v, err := see(m.Data)
-		if err != nil {
+		if more, err := see(seq, m.Data); err != nil || !more {
 			return err
-		}
-		if v == remove || v == removeAndStop {
-			if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-				return err
-			}
-		}
-		if v == removeAndStop || v == keepAndStop {
-			return nil
 		}
 	}
 	return nil
