@@ -11,12 +11,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"purepool/test/house"
 )
 
 // host is one server.
@@ -28,7 +29,7 @@ type host struct {
 	dir     string // holds upper, work and root of its file system
 
 	cmd    *exec.Cmd
-	said   *tail
+	said   *house.Tail
 	gone   chan struct{} // closed when it has ended
 	leader int           // process 1 of the server, as this machine counts
 }
@@ -86,7 +87,7 @@ exec systemd-nspawn --quiet --boot --directory="$dir/root" --machine="$machine" 
 // switchOn starts the server and waits until its systemd takes orders.
 func (h *host) switchOn() {
 	h.t.Helper()
-	h.said = new(tail)
+	h.said = new(house.Tail)
 	h.cmd = exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", boot)
 	h.cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -230,28 +231,6 @@ func (h *host) eventually(what string, within time.Duration, condition func() bo
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-}
-
-// tail keeps the last 64 KiB written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	if over := len(t.b) - 64<<10; over > 0 {
-		t.b = append(t.b[:0], t.b[over:]...)
-	}
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
 }
 
 // pipe connects a connection with another until either ends.

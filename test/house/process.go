@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -15,7 +14,7 @@ import (
 type Process struct {
 	h    *House
 	cmd  *exec.Cmd
-	out  tail
+	out  Tail
 	done chan struct{}
 }
 
@@ -125,25 +124,3 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Output is the last that the process printed.
 func (p *Process) Output() string { return p.out.String() }
-
-// tail keeps the last 64 KiB written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	if over := len(t.b) - 64<<10; over > 0 {
-		t.b = append(t.b[:0], t.b[over:]...)
-	}
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
-}

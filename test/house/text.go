@@ -30,6 +30,30 @@ func (o *Text) String() string {
 	return o.b.String()
 }
 
+// Tail keeps the last 64 KiB written to it. Safe for concurrent use.
+type Tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+// Write is part of io.Writer.
+func (t *Tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b...)
+	if over := len(t.b) - 64<<10; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	return len(b), nil
+}
+
+// String is what is kept.
+func (t *Tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}
+
 // Get asks an address and returns status and body.
 func Get(t testing.TB, url string) (int, string) {
 	t.Helper()
