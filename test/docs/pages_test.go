@@ -112,17 +112,18 @@ func TestEveryCommandAndEveryTestThatThePagesNameExists(t *testing.T) {
 }
 
 // Where a page promises a test for each of its rows, none may be without.
-func TestEveryHazardAndEveryClaimHasATest(t *testing.T) {
+func TestEveryPromiseHazardAndClaimHasATest(t *testing.T) {
 	for file, row := range map[string]*regexp.Regexp{
-		"HAZARDS.md":  regexp.MustCompile(`(?m)^\| [VHPW]\d.*$`),
-		"SECURITY.md": regexp.MustCompile(`(?m)^\| (?:can|cannot) .*$`),
+		"ARCHITECTURE.md": regexp.MustCompile(`(?m)^\| \*\*[SM]\d.*$`),
+		"HAZARDS.md":      regexp.MustCompile(`(?m)^\| [VHPW]\d.*$`),
+		"SECURITY.md":     regexp.MustCompile(`(?m)^\| (?:can|cannot) .*$`),
 	} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", file))
 		if err != nil {
 			t.Fatal(err)
 		}
 		rows := row.FindAllString(string(text), -1)
-		if len(rows) < 20 {
+		if len(rows) < 15 {
 			t.Errorf("%s: only %d rows were found", file, len(rows))
 		}
 		for _, row := range rows {
