@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"purepool/test/house"
 )
 
 // The outages last a minute each, and mostly one waits: they go side by side,
@@ -13,5 +15,5 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	os.Exit(house.Main(m))
 }

@@ -6,20 +6,18 @@ package house
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	_ "github.com/lib/pq" // the driver of Open
 
+	"purepool/internal/testkit"
 	"purepool/ledger/pgcluster"
 	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
@@ -91,7 +89,9 @@ func New(t testing.TB, opts Options) *House {
 	t.Cleanup(stop)
 	h.Daemon = d
 
-	h.HTTP, h.Stratum, h.Health, h.Backend = freeAddress(t), freeAddress(t), freeAddress(t), freeAddress(t)
+	for _, address := range []*string{&h.HTTP, &h.Stratum, &h.Health, &h.Backend} {
+		*address = testkit.FreeAddress(t)
+	}
 	h.Config = filepath.Join(h.Dir, "purepool.toml")
 	must(t, os.WriteFile(h.Config, []byte(h.config(opts, true)), 0o600))
 	must(t, os.WriteFile(h.frontendConfig(), []byte(h.config(opts, false)), 0o600))
@@ -190,13 +190,7 @@ func (h *House) Count(query string, args ...any) int64 {
 // Eventually waits until the condition holds.
 func (h *House) Eventually(what string, within time.Duration, condition func() bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(within)
-	for !condition() {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("not within %v: %s", within, what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	testkit.Eventually(h.t, what, within, condition)
 }
 
 // Purepool runs the program to its end and returns what it printed.
@@ -210,13 +204,6 @@ func (h *House) Purepool(args ...string) string {
 	return string(out)
 }
 
-func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // pgDir is a folder that the database server's user can enter, which the
 // folders of a test run by root are not.
 func pgDir(t testing.TB) string {
@@ -225,33 +212,6 @@ func pgDir(t testing.TB) string {
 	must(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "c")
-}
-
-var build = sync.OnceValues(func() (string, error) {
-	if binary := os.Getenv("PUREPOOL_BINARY"); binary != "" {
-		// Looking at the file lets go test know when a kept result is stale. The
-		// program itself knows no such key and would refuse it.
-		_, err := os.Stat(binary)
-		return binary, errors.Join(err, os.Unsetenv("PUREPOOL_BINARY"))
-	}
-	dir, err := os.MkdirTemp("", "purepool-bin-")
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "purepool")
-	out, err := exec.Command("go", "build", "-o", binary, "purepool/cmd/purepool").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building purepool: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// Binary returns the path of the program, built once a test process.
-func Binary(t testing.TB) string {
-	t.Helper()
-	binary, err := build()
-	must(t, err)
-	return binary
 }
 
 func must(t testing.TB, err error) {

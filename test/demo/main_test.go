@@ -1,0 +1,10 @@
+package demo
+
+import (
+	"os"
+	"testing"
+
+	"purepool/test/house"
+)
+
+func TestMain(m *testing.M) { os.Exit(house.Main(m)) }
