@@ -1,17 +1,32 @@
 package stratum
 
-import "purepool/pool/job"
+import (
+	"encoding/binary"
+
+	"purepool/pool/job"
+)
 
 // A job's key is what a miner sees as its number: the job's own number, shifted
-// by four bits, plus an epoch. The epoch is 0 in a broadcast and counts up when
-// the same job is sent to one session again with another difficulty, so that a
-// submit always says which difficulty it was made for.
+// by eight bits, plus an epoch. The epoch is 0 in a broadcast, and counts up from
+// firstEpoch when the job that a session begins with, or the same job with another
+// difficulty, is sent to one session alone: a submit always says which difficulty
+// it was made for, and a share of an earlier session's job is known for one.
 const (
-	epochBits = 4
+	epochBits = 8
 	lastEpoch = 1<<epochBits - 1
+	// maxFirst leaves room for the changes of difficulty on the first job.
+	maxFirst = lastEpoch - 16
 )
 
 func keyOf(seq uint64) uint64 { return seq << epochBits }
+
+// firstEpoch is the epoch in which a session is sent its first job: another one
+// than for the sessions next to it. What a miner found before it lost its
+// connection, and hands in without naming its session, would otherwise pass for a
+// share of the new session that proves nothing.
+func firstEpoch(x job.Extranonce1) uint64 {
+	return 1 + uint64(binary.BigEndian.Uint16(x[job.Extranonce1Size-2:]))%maxFirst
+}
 
 // asks remembers what a session's jobs asked for: from which key on which target
 // held, newest first. Four changes are enough, because a session's difficulty is

@@ -48,12 +48,13 @@ func TestOneLineInFiftySegments(t *testing.T) {
 func TestAnySegmentationGivesTheSameAnswers(t *testing.T) {
 	p := open(t, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
+	first := p.dial(t).login(rig)
+	for round := range 20 {
 		c := p.dial(t)
 		// Everything at once, with the login: what comes behind authorize waits for it.
-		text := []byte(`{"id":0,"method":"mining.subscribe","params":[]}` + "\n" + `{"id":1,"method":"mining.authorize","params":["` + rig + `","d=1e-12"]}` + "\n\n")
+		text := []byte(`{"id":0,"method":"mining.subscribe","params":["","` + first.session + `"]}` + "\n" + `{"id":1,"method":"mining.authorize","params":["` + rig + `","d=1e-12"]}` + "\n\n")
 		for i := 2; i < 40; i++ {
-			text = fmt.Appendf(text, `{"id":%d,"method":"mining.submit","params":[%q,"10","%08x","%08x","00000001"]}`+"\n", i, rig, i, p.jobs.now().Time)
+			text = fmt.Appendf(text, `{"id":%d,"method":"mining.submit","params":[%q,%q,"%08x","%08x","00000001"]}`+"\n", i, rig, first.jobID(), round<<8+i, p.jobs.now().Time)
 		}
 		for len(text) > 0 {
 			n := min(len(text), 1+rng.IntN(400))

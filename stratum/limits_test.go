@@ -98,7 +98,7 @@ func TestInvalidSharesBanAnAddressAndStaleOnesDoNot(t *testing.T) {
 	p := open(t, func(c *stratum.Config) { c.Limits.JudgedShares = 50; c.Limits.JunkLines = 1000 })
 	c := p.dial(t).login(rig)
 	for range 200 {
-		if r := c.ask("mining.submit", strings.Replace(c.submitParams(rig, 1), `"10"`, `"ff0"`, 1)); r.code() != 21 {
+		if r := c.ask("mining.submit", strings.Replace(c.submitParams(rig, 1), c.jobID(), "ff00", 1)); r.code() != 21 {
 			t.Fatal(r.line)
 		}
 	}

@@ -87,6 +87,7 @@ func newPump(t testing.TB, change func(*Config)) *pump {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Close)
+	srv.counter.Store(0) // so that fuzzJob is the first session's
 	p := &pump{srv: srv, box: outbox{srv: srv}, ops: make([]*op, 0, 1024)}
 	p.loop = newLoop(srv, 0, func(f func()) error { f(); return nil })
 	srv.loops = []*loop{p.loop}
@@ -137,6 +138,7 @@ func (p *pump) turn() {
 
 const (
 	fuzzAddress = "yhVPf12UvK8zYgZwS6kLsPmtccHUQiD3Q9"
+	fuzzJob     = "102" // as the first session of a pump is sent it
 	fuzzLogin   = `{"id":1,"method":"mining.subscribe","params":["fuzz"]}` + "\n" + `{"id":2,"method":"mining.authorize","params":["` + fuzzAddress + `.r","x"]}` + "\n"
 )
 
@@ -184,7 +186,6 @@ func FuzzFraming(f *testing.F) {
 				c.Ports[1].MaxLine = 1 << 16
 			})
 			defer p.srv.Close()
-			p.srv.counter.Store(0)
 			s, w := p.connect(port)
 			w.keep = true
 			for i := 0; i < len(text) && !w.closed; i += step {
@@ -216,7 +217,7 @@ func FuzzMethodParameters(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"mining.subscribe", `["a","b"]`},
 		{"mining.authorize", `["` + fuzzAddress + `.x","d=5,md=3"]`},
-		{"mining.submit", `["` + fuzzAddress + `.r","10","00000001","6b02dfdd","00000001","1fffe000"]`},
+		{"mining.submit", `["` + fuzzAddress + `.r","` + fuzzJob + `","00000001","6b02dfdd","00000001","1fffe000"]`},
 		{"mining.configure", `[["version-rolling","minimum-difficulty"],{"version-rolling.mask":"1fffe000","minimum-difficulty.value":1e300}]`},
 		{"mining.suggest_difficulty", `[1e308]`},
 		{"mining.suggest_target", `["00ff"]`},
@@ -263,8 +264,8 @@ func FuzzMethodParameters(f *testing.F) {
 
 // A submit is stored only if its bytes make the proof that its job asked for.
 func FuzzSubmitAgainstJob(f *testing.F) {
-	f.Add("10", "00000001", uint32(0), uint32(1), "")
-	f.Add("10", "FFFFFFFF", uint32(7), uint32(1<<31), "00002000")
+	f.Add(fuzzJob, "00000001", uint32(0), uint32(1), "")
+	f.Add(fuzzJob, "FFFFFFFF", uint32(7), uint32(1<<31), "00002000")
 	f.Add("11", "0", uint32(0), uint32(0), "zz")
 	f.Fuzz(func(t *testing.T, jobID, nonce2 string, after, nonce uint32, version string) {
 		p := newPump(t, func(c *Config) { c.Ports[0].StartDifficulty = 1e-9 })
@@ -330,7 +331,7 @@ func TestSubmitAllocatesAtMostTwice(t *testing.T) {
 	p.loop.traffic(s, []byte(fuzzLogin))
 	p.turn()
 	s.set(fixed)
-	line := []byte(`{"params": ["` + fuzzAddress + `.r", "10", "00000001", "` + string(appendHex32(nil, p.srv.books[0].current().job.Time)) + `", "00000000"], "id": 4, "method": "mining.submit"}` + "\n")
+	line := []byte(`{"params": ["` + fuzzAddress + `.r", "` + fuzzJob + `", "00000001", "` + string(appendHex32(nil, p.srv.books[0].current().job.Time)) + `", "00000000"], "id": 4, "method": "mining.submit"}` + "\n")
 	at := len(line) - len(`00000000"], "id": 4, "method": "mining.submit"}`+"\n")
 	n := uint32(0)
 	submit := func() {
@@ -358,7 +359,7 @@ func BenchmarkSubmitPath(b *testing.B) {
 	p.turn()
 	s.set(fixed)
 	const batch = 16
-	one := `{"params": ["` + fuzzAddress + `.r", "10", "00000001", "` + string(appendHex32(nil, p.srv.books[0].current().job.Time)) + `", "00000000"], "id": 4, "method": "mining.submit"}` + "\n"
+	one := `{"params": ["` + fuzzAddress + `.r", "` + fuzzJob + `", "00000001", "` + string(appendHex32(nil, p.srv.books[0].current().job.Time)) + `", "00000000"], "id": 4, "method": "mining.submit"}` + "\n"
 	tail := len(`00000000"], "id": 4, "method": "mining.submit"}` + "\n")
 	var lines []byte
 	for range batch {

@@ -103,7 +103,7 @@ func TestShareOfAnotherSessionOrAnotherTargetIsNot(t *testing.T) {
 	if d.extranonce1 == c.extranonce1 {
 		t.Error("a session that another frontend made is taken up")
 	}
-	if r := d.ask("mining.submit", submit); r.code() != 23 { // under another extranonce1 it proves nothing
+	if r := d.ask("mining.submit", submit); r.code() != 21 {
 		t.Errorf("a share of a session that is not known: %s", r.line)
 	}
 	p = other.again(t, key, 1e-6)
@@ -136,6 +136,28 @@ func TestShareOfAnotherSessionOrAnotherTargetIsNot(t *testing.T) {
 	}
 	if len(p.sink.all()) != 0 {
 		t.Errorf("%d shares stored", len(p.sink.all()))
+	}
+}
+
+// A miner that does not name its session, and hands in what it had, has found
+// nothing wrong: its share is late.
+func TestShareOfASessionThatIsNotNamedIsStaleAndNotInvalid(t *testing.T) {
+	for _, bound := range []bool{false, true} {
+		p := open(t, sealed("a key of 32 bytes, more or less.", 1e-6))
+		p.jobs.next(true, func(j *job.Job) { j.BindsTarget = bound })
+		first := p.dial(t).login(rig)
+		lost := map[string]string{"the session's first job": first.submitParams(rig, 7)}
+		p.jobs.next(false, func(j *job.Job) { j.BindsTarget = bound })
+		first.await("mining.notify")
+		lost["a job that everybody was told"] = first.submitParams(rig, 7)
+		for range 2 {
+			for what, submit := range lost {
+				if r := p.dial(t).login(rig).ask("mining.submit", submit); r.code() != 21 {
+					t.Errorf("bound %v, %s: %s", bound, what, r.line)
+				}
+			}
+			p = p.again(t, "a key of 32 bytes, more or less.", 1e-6)
+		}
 	}
 }
 

@@ -243,7 +243,7 @@ func (s *session) startMining(out *[]byte) {
 	}
 	d = s.port.control.Start(&s.vary.State, d, now)
 	s.vary.want = job.BitsOf(s.port.book.algorithm, d)
-	s.send(out, shelf.current, shelf.current.key, true)
+	s.send(out, shelf.current, shelf.current.key+firstEpoch(s.extranonce1), true)
 }
 
 // send sends a job, and before it whatever has to be known to work on it.

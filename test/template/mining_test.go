@@ -331,7 +331,7 @@ func TestShareInFlightOverAFrontendsRestartIsJudgedRight(t *testing.T) {
 	await(t, 20*time.Second, "the new tip's job is heard", func() bool {
 		w := newWinnerAs(t, f.addr, "scrypt", "")
 		defer w.conn.Close()
-		return h.count(`SELECT height FROM job WHERE to_hex(seq * 16) = $1`, w.key[:len(w.key)-8]) == 3
+		return h.count(`SELECT height FROM job WHERE to_hex(seq) = $1`, w.key[:len(w.key)-10]) == 3
 	})
 	handIn(second, `[21,`)
 	handIn(block, `[21,`)
