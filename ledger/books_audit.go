@@ -197,13 +197,23 @@ func (b *Books) Audit(ctx context.Context, networkID int16, opts AuditOptions) (
 		c.Detail = detail.String
 		audit.Checks = append(audit.Checks, c)
 	}
-	t := &audit.Totals
-	err = tx.QueryRowContext(ctx, totalsSQL, networkID).Scan(&t.Miners, &t.Debts, &t.Reserved, &t.Unknown, &t.Fee, &t.Unclaimed, &t.Corrected,
-		&t.Rewards, &t.Paid, &t.NetFee, &t.Immature, &t.Journal, &t.ClosedShares)
-	if err != nil {
+	if audit.Totals, err = totals(ctx, tx, networkID); err != nil {
 		return BooksAudit{}, wrap(ctx, "audit: totals", err)
 	}
 	return audit, nil
+}
+
+// Totals returns what the books of a network say now, at one moment. It proves
+// nothing, and takes no time.
+func (b *Books) Totals(ctx context.Context, networkID int16) (BooksTotals, error) {
+	t, err := totals(ctx, b.db, networkID)
+	return t, wrap(ctx, "totals", err)
+}
+
+func totals(ctx context.Context, db rowQuerier, networkID int16) (t BooksTotals, err error) {
+	err = db.QueryRowContext(ctx, totalsSQL, networkID).Scan(&t.Miners, &t.Debts, &t.Reserved, &t.Unknown, &t.Fee, &t.Unclaimed, &t.Corrected,
+		&t.Rewards, &t.Paid, &t.NetFee, &t.Immature, &t.Journal, &t.ClosedShares)
+	return t, err
 }
 
 const totalsSQL = `

@@ -613,6 +613,26 @@ func TestTheAuditSaysWhatTheWalletLacks(t *testing.T) {
 	}
 }
 
+func TestAPaymentThatIsMadeDuringTheAuditIsNothingThatLacks(t *testing.T) {
+	w := newWorld(t, worldOptions{})
+	w.credit("anna", 5*coin)
+	w.wallet.asked = func() { // after the books were read, before the wallet is
+		w.wallet.asked = nil
+		w.pay()
+		w.strangers(3)
+		w.pay()
+	}
+	if a := w.audit(); !a.Clean || a.Wallet.Coverage != settle.Covered || a.Wallet.Owed != 0 || a.Totals.Paid != 5*coin {
+		t.Errorf("%+v %+v", a.Wallet, a.Totals)
+	}
+	// Where it is missing for good, audits end.
+	w.credit("anna", 5*coin)
+	w.wallet.spent += 3 * coin
+	if a := w.audit(); a.Clean || a.Wallet.Coverage != settle.Short || a.Wallet.Missing != 3*coin {
+		t.Errorf("with 3 coins missing: %+v", a.Wallet)
+	}
+}
+
 // P20: a balance is what its entries say, or the audit tells.
 func TestTheAuditFindsWhatDoesNotAddUp(t *testing.T) {
 	for _, damage := range []struct{ check, sql string }{
