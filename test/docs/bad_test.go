@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"purepool/test/page"
 )
 
 // A checker that finds nothing would be easy: this page holds one mistake of each
@@ -17,9 +19,9 @@ func TestMistakesOnAPageAreFound(t *testing.T) {
 	}
 	var found []string
 	complain := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	p := parse("bad.md", string(text), complain)
-	check([]page{p}, map[string]bool{"TestThatExists": true}, newSpeller(t), complain)
-	deadLinks("testdata", []page{p}, complain)
+	p := page.Parse("bad.md", string(text), complain)
+	check([]page.Page{p}, map[string]promise{"TestThatExists": exists}, newSpeller(t), complain)
+	deadLinks("testdata", []page.Page{p}, complain)
 	for _, want := range []string{
 		"unexpected argument mien",
 		"unknown flag --patience",
@@ -35,12 +37,13 @@ func TestMistakesOnAPageAreFound(t *testing.T) {
 		"say what the block holds",
 		`"sometimes" is no note on a block`,
 		"no command in it",
+		"there is no TestThatExists that runs blocks",
 	} {
 		if !slices.ContainsFunc(found, func(s string) bool { return strings.Contains(s, want) }) {
 			t.Errorf("not found: %s", want)
 		}
 	}
-	if len(found) != 14 {
+	if len(found) != 15 {
 		t.Errorf("%d complaints:\n%s", len(found), strings.Join(found, "\n"))
 	}
 }

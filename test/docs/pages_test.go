@@ -7,13 +7,29 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"purepool/test/page"
 )
 
+// root is the project's folder.
+const root = "../.."
+
+// pages reads all documentation of the project.
+func pages(t *testing.T) []page.Page {
+	t.Helper()
+	all, err := page.All(root, t.Errorf)
+	must(t, err)
+	if len(all) < 8 {
+		t.Fatalf("only %d pages were found", len(all))
+	}
+	return all
+}
+
 // check complains of whatever is wrong with pages but what running them shows.
-func check(pages []page, tests map[string]bool, spelling *speller, complain func(format string, args ...any)) {
+func check(pages []page.Page, tests map[string]promise, spelling *speller, complain func(format string, args ...any)) {
 	for _, p := range pages {
-		for _, b := range p.blocks {
-			if b.lang == "sh" {
+		for _, b := range p.Blocks {
+			if b.Lang == "sh" {
 				checkBlock(b, tests, spelling, complain)
 			}
 		}
@@ -21,8 +37,8 @@ func check(pages []page, tests map[string]bool, spelling *speller, complain func
 	}
 }
 
-func checkBlock(b block, tests map[string]bool, spelling *speller, complain func(format string, args ...any)) {
-	all := commands(b.text)
+func checkBlock(b page.Block, tests map[string]promise, spelling *speller, complain func(format string, args ...any)) {
+	all := commands(b.Text)
 	if len(all) == 0 {
 		complain("%v: no command in it", b)
 	}
@@ -37,10 +53,13 @@ func checkBlock(b block, tests map[string]bool, spelling *speller, complain func
 			complain("%v: %s", b, what)
 		}
 	}
-	for _, name := range b.note.coveredBy {
-		if !tests[name] {
+	for _, name := range b.Note.CoveredBy {
+		if tests[name] == none {
 			complain("%v: there is no %s that could cover it", b, name)
 		}
+	}
+	if name := b.Note.RunBy; name != "" && tests[name] != reads {
+		complain("%v: there is no %s that runs blocks of pages", b, name)
 	}
 }
 
@@ -52,9 +71,9 @@ var (
 	testName = regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w+\b`)
 )
 
-func checkProse(p page, tests map[string]bool, spelling *speller, complain func(format string, args ...any)) {
-	for i, line := range p.prose {
-		at := func(what string) { complain("%s:%d: %s", p.name, i+1, what) }
+func checkProse(p page.Page, tests map[string]promise, spelling *speller, complain func(format string, args ...any)) {
+	for i, line := range p.Prose {
+		at := func(what string) { complain("%s:%d: %s", p.Name, i+1, what) }
 		if indented.MatchString(line) {
 			at("a command stands in an indented block: put it into a fence marked sh, which is run")
 		}
@@ -63,7 +82,7 @@ func checkProse(p page, tests map[string]bool, spelling *speller, complain func(
 				at(what)
 			}
 			for _, name := range testName.FindAllString(m[1], -1) {
-				if !tests[name] {
+				if tests[name] == none {
 					at("there is no " + name)
 				}
 			}
@@ -87,17 +106,29 @@ func wrongCode(text string, spelling *speller) string {
 
 var declared = regexp.MustCompile(`(?m)^func ((?:Test|Benchmark|Fuzz)\w+)\(`)
 
+// promise is what is known of a test by its source.
+type promise int
+
+const (
+	none promise = iota // there is no such test
+	exists
+	reads // its file opens the book of the blocks that it has promised to run
+)
+
 // tests lists the tests, benchmarks and fuzz targets of the project.
-func tests(t *testing.T) map[string]bool {
+func tests(t *testing.T) map[string]promise {
 	t.Helper()
-	all := make(map[string]bool)
+	all := make(map[string]promise)
 	err := filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		source, err := os.ReadFile(path)
 		for _, m := range declared.FindAllStringSubmatch(string(source), -1) {
-			all[m[1]] = true
+			all[m[1]] = exists
+			if strings.Contains(string(source), "page.Open(") {
+				all[m[1]] = reads
+			}
 		}
 		return err
 	})
@@ -140,9 +171,9 @@ var (
 )
 
 // anchors are the names of a page's headings as the forges make them.
-func (p page) anchors() map[string]bool {
+func anchors(p page.Page) map[string]bool {
 	all := make(map[string]bool)
-	for _, line := range p.prose {
+	for _, line := range p.Prose {
 		m := heading.FindStringSubmatch(line)
 		if m == nil {
 			continue
@@ -162,26 +193,26 @@ func (p page) anchors() map[string]bool {
 }
 
 // deadLinks complains of links that lead nowhere within the project.
-func deadLinks(base string, pages []page, complain func(format string, args ...any)) {
-	byName := make(map[string]page, len(pages))
+func deadLinks(base string, pages []page.Page, complain func(format string, args ...any)) {
+	byName := make(map[string]page.Page, len(pages))
 	for _, p := range pages {
-		byName[p.name] = p
+		byName[p.Name] = p
 	}
 	for _, p := range pages {
-		for i, line := range p.prose {
+		for i, line := range p.Prose {
 			for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(line, ""), -1) {
 				if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
 					continue
 				}
 				file, anchor, _ := strings.Cut(m[1], "#")
-				target := p.name
+				target := p.Name
 				if file != "" {
-					target = filepath.ToSlash(filepath.Join(filepath.Dir(p.name), file))
+					target = filepath.ToSlash(filepath.Join(filepath.Dir(p.Name), file))
 				}
 				if _, err := os.Stat(filepath.Join(base, target)); err != nil {
-					complain("%s:%d: %s leads nowhere", p.name, i+1, m[1])
-				} else if anchor != "" && !byName[target].anchors()[anchor] {
-					complain("%s:%d: %s has no heading #%s", p.name, i+1, target, anchor)
+					complain("%s:%d: %s leads nowhere", p.Name, i+1, m[1])
+				} else if anchor != "" && !anchors(byName[target])[anchor] {
+					complain("%s:%d: %s has no heading #%s", p.Name, i+1, target, anchor)
 				}
 			}
 		}
@@ -199,7 +230,7 @@ func TestTheIndexNamesEveryPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range pages(t) {
-		if name, ok := strings.CutPrefix(p.name, "docs/"); ok && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
+		if name, ok := strings.CutPrefix(p.Name, "docs/"); ok && name != "README.md" && !strings.Contains(string(index), "]("+name+")") {
 			t.Errorf("docs/README.md does not name %s", name)
 		}
 	}

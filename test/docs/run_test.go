@@ -1,3 +1,13 @@
+// Package docs reads the documentation as an operator would: every command is
+// run, or tried for its spelling where it cannot be, every link is followed, and
+// every test that a page names exists.
+//
+// Scripts are run as they stand (package page says what comments beside them mean), in a
+// folder that all blocks of a page share, beside a demo pool; stage_test.go says what
+// stands in for 127.0.0.1:9101, ADDRESS and the like. Those that need servers of
+// their own are run on some, by other tests. Blocks that are not run are still read:
+// their commands, flags, make targets and scripts must exist. So must those in `code`
+// within the text.
 package docs
 
 import (
@@ -9,6 +19,7 @@ import (
 	"time"
 
 	"purepool/test/house"
+	"purepool/test/page"
 )
 
 // patience bounds one block.
@@ -20,11 +31,11 @@ func TestEveryCommandOfThePagesWorks(t *testing.T) {
 	ran := 0
 	for _, p := range all {
 		dir := t.TempDir() // a page's blocks build upon each other
-		for _, b := range p.blocks {
+		for _, b := range p.Blocks {
 			switch {
-			case b.lang != "sh":
-			case !b.note.run():
-				t.Logf("%v is not run: %s", b, b.note.why)
+			case b.Lang != "sh":
+			case !b.Note.Here():
+				t.Logf("%v is not run: %s", b, b.Note.Why)
 			default:
 				ran++
 				t.Run(b.String(), func(t *testing.T) { s.run(t, b, dir) })
@@ -38,17 +49,17 @@ func TestEveryCommandOfThePagesWorks(t *testing.T) {
 }
 
 // run runs a block as it stands, but for the values that stand for others.
-func (s *stage) run(t *testing.T, b block, dir string) {
+func (s *stage) run(t *testing.T, b page.Block, dir string) {
 	var out, errs house.Text
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+s.values.Replace(b.text))
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+s.values.Replace(b.Text))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env(b, dir), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	must(t, cmd.Start())
 	ended := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(ended) }()
-	interrupted := b.note.until == nil
+	interrupted := b.Note.Until == nil
 	for deadline := time.Now().Add(patience); ; {
-		if !interrupted && (b.note.until.MatchString(out.String()) || b.note.until.MatchString(errs.String())) {
+		if !interrupted && (b.Note.Until.MatchString(out.String()) || b.Note.Until.MatchString(errs.String())) {
 			// As Ctrl-C does: to all that the terminal runs.
 			must(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
 			interrupted = true
@@ -65,10 +76,10 @@ func (s *stage) run(t *testing.T, b block, dir string) {
 		}
 		break
 	}
-	if code := cmd.ProcessState.ExitCode(); code != b.note.exit || !interrupted {
-		t.Errorf("exit code %d, not %d\n%s%s%s", code, b.note.exit, b.text, out.String(), errs.String())
+	if code := cmd.ProcessState.ExitCode(); code != b.Note.Exit || !interrupted {
+		t.Errorf("exit code %d, not %d\n%s%s%s", code, b.Note.Exit, b.Text, out.String(), errs.String())
 	}
-	if missing := unlike(s.values.Replace(strings.Join(b.output, "\n")), out.String()); missing != "" {
+	if missing := unlike(s.values.Replace(strings.Join(b.Output, "\n")), out.String()); missing != "" {
 		t.Errorf("the page shows this, and the command does not print it: %s\n%s", missing, out.String())
 	}
 }

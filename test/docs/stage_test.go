@@ -18,6 +18,7 @@ import (
 	_ "github.com/lib/pq" // the driver of Open
 
 	"purepool/test/house"
+	"purepool/test/page"
 )
 
 // stage is what the pages' commands are run on: a demo pool that has shared out
@@ -134,9 +135,9 @@ func (s *stage) prepareOwn(base string) {
 }
 
 // env is the environment of a block.
-func (s *stage) env(b block, dir string) []string {
+func (s *stage) env(b page.Block, dir string) []string {
 	env := []string{"PATH=" + s.bin + ":" + os.Getenv("PATH"), "HOME=" + dir, "LANG=C.UTF-8"}
-	if b.note.ownPool {
+	if b.Note.OwnPool {
 		return append(env, s.own...)
 	}
 	return append(env, "PUREPOOL_CONFIG="+s.config)
