@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"strings"
@@ -16,20 +15,10 @@ import (
 // mineShares lets two miners hand in shares until a query has grown by ten.
 func mineShares(t *testing.T, h *house.House, query string) {
 	t.Helper()
-	client, err := miner.NewClient("http://" + h.HTTP)
-	must(t, err)
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner:  miner.Options{Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: 10 * time.Millisecond},
-		Miners: 2,
-	})
-	must(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	mining := make(chan error, 1)
-	go func() { mining <- fleet.Run(ctx) }()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: 10 * time.Millisecond}, Miners: 2})
 	before := h.Count(query)
 	h.Eventually("shares are judged", 30*time.Second, func() bool { return h.Count(query) >= before+10 })
-	stop()
-	must(t, <-mining)
+	l.Stop()
 }
 
 // TestOperatorsDay looks, asks why, exports, merges, and finds all of it in the

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,23 +21,12 @@ func TestSharesThatWaitedWhenTheBackupWasMadeAreCreditedOnceAfterTheRestore(t *t
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
 	y := &yard{root: t, t: t, config: h.Config, dir: newFolder(t)}
 	p := h.Run("all")
-	client, err := miner.NewClient("http://" + h.HTTP)
-	must(t, err)
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner:  miner.Options{Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: 10 * time.Millisecond},
-		Miners: 1,
-	})
-	must(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	mining := make(chan error, 1)
-	go func() { mining <- fleet.Run(ctx) }()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: 10 * time.Millisecond}, Miners: 1})
 	h.Eventually("shares are credited", 30*time.Second, func() bool { return h.Count(`SELECT count(*) FROM purepool.share`) >= 5 })
 	must(t, h.Daemon.SetFaults(daemon.Fault{Kind: daemon.FaultRefuse}))
-	taken := fleet.Stats().Snapshot().OK
-	h.Eventually("shares wait in the queue", 30*time.Second, func() bool { return fleet.Stats().Snapshot().OK >= taken+20 })
-	stop()
-	must(t, <-mining)
+	taken := l.Counts().OK
+	h.Eventually("shares wait in the queue", 30*time.Second, func() bool { return l.Counts().OK >= taken+20 })
+	all := l.Stop().OK
 	y.wants(y.purepool(1, "admin", "status", "--quiet", "0s"), "the daemon does not answer", "network test")
 
 	dump := filepath.Join(y.dir, "dump")
@@ -70,7 +58,6 @@ func TestSharesThatWaitedWhenTheBackupWasMadeAreCreditedOnceAfterTheRestore(t *t
 		return n
 	}
 	p = h.Run("all")
-	all := fleet.Stats().Snapshot().OK
 	h.Eventually("every share that was answered ok is in the ledger", 30*time.Second, func() bool { return accounted() == all })
 	p.Stop()
 

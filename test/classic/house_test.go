@@ -159,15 +159,9 @@ func TestEveryFaultIsNamedInTheAnswerOrTheLedger(t *testing.T) {
 func TestMinersOfAHealthyPoolAreCreditedForEveryShare(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: "test", BlockInterval: 3 * time.Second, Bits: 0x1e00ffff}})
 	h.Run("all")
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner:  miner.Options{Client: client(t, h), Source: miner.InProcess(h.Daemon.Chain()), Network: "test", Interval: 50 * time.Millisecond},
-		Miners: 10, Rigs: 2,
-	})
-	must(t, err)
-	ctx, stop := context.WithTimeout(t.Context(), 8*time.Second)
-	defer stop()
-	must(t, fleet.Run(ctx))
-	counts := fleet.Stats().Snapshot()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: 50 * time.Millisecond}, Miners: 10, Rigs: 2})
+	time.Sleep(8 * time.Second)
+	counts := l.Stop()
 	if counts.OK < 100 || counts.Unexpected != 0 {
 		t.Fatalf("fleet: %+v", counts)
 	}

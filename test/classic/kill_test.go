@@ -37,11 +37,11 @@ func survivesKills(t *testing.T, kills int, seed uint64) {
 		p.Kill()
 	}
 	h.Run("all")
-	counts := l.stop()
+	counts := l.Stop()
 	t.Logf("%d kills: %d shares sent, %d answered ok, requests without an answer: %v", kills, counts.Sent, counts.OK, counts.Failed)
-	if l.taken() < 10*kills {
-		t.Fatalf("only %d shares were taken: the test shows nothing", l.taken())
+	if l.Taken() < 10*kills {
+		t.Fatalf("only %d shares were taken: the test shows nothing", l.Taken())
 	}
-	l.wantAllInTheLedgerOnce(t, h, time.Minute)
+	wantAllInTheLedgerOnce(t, h, l, time.Minute)
 	wantNoneRejected(t, h)
 }

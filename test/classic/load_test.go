@@ -1,9 +1,6 @@
 package classic
 
 import (
-	"context"
-	"encoding/hex"
-	"sync"
 	"testing"
 	"time"
 
@@ -11,76 +8,27 @@ import (
 	"purepool/test/house"
 )
 
-// load is honest miners at work, and every share of theirs that was answered ok.
-type load struct {
-	mu      sync.Mutex
-	ok      map[string]time.Time // proof to the time of the answer
-	refused map[string]int       // by text
-	failed  int                  // no answer came
-
-	stop func() miner.Snapshot
-}
-
-// startLoad lets honest miners mine until stop.
-func startLoad(t *testing.T, h *house.House, miners int, interval time.Duration) *load {
+// startLoad lets honest miners mine, with more patience than an outage has.
+func startLoad(t *testing.T, h *house.House, miners int, interval time.Duration) *house.Load {
 	t.Helper()
-	l := &load{ok: map[string]time.Time{}, refused: map[string]int{}}
 	c := client(t, h)
 	c.Timeout = 15 * time.Second
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner: miner.Options{
-			Client: c, Source: miner.InProcess(h.Daemon.Chain()), Network: "test",
-			Interval: interval, Retry: 100 * time.Millisecond, OnSent: l.note,
-		},
+	return h.Mine(miner.FleetOptions{
+		Miner:  miner.Options{Client: c, Interval: interval, Retry: 100 * time.Millisecond},
 		Miners: miners, Rigs: 4,
 	})
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = fleet.Run(ctx)
-	}()
-	l.stop = sync.OnceValue(func() miner.Snapshot {
-		cancel()
-		<-done
-		return fleet.Stats().Snapshot()
-	})
-	t.Cleanup(func() { l.stop() })
-	return l
-}
-
-func (l *load) note(s miner.Sent) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case s.Err != nil:
-		l.failed++
-	case s.OK:
-		l.ok[hex.EncodeToString(s.Solution.Proof[:])] = time.Now()
-	default:
-		l.refused[s.Answer.Error]++
-	}
-}
-
-// taken is the number of shares that were answered ok.
-func (l *load) taken() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.ok)
 }
 
 // wantAllInTheLedgerOnce checks the promise: what was answered ok is in the
 // ledger once, and credited, since all of it was honest.
-func (l *load) wantAllInTheLedgerOnce(t *testing.T, h *house.House, within time.Duration) {
+func wantAllInTheLedgerOnce(t *testing.T, h *house.House, l *house.Load, within time.Duration) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	taken := l.Until(time.Now())
 	deadline := time.Now().Add(within)
 	for {
 		inLedger := proofs(t, h, `SELECT encode(proof, 'hex'), count(*) FROM purepool.share GROUP BY 1`)
 		missing := 0
-		for proof := range l.ok {
+		for _, proof := range taken {
 			if inLedger[proof] == 0 {
 				missing++
 			}
@@ -96,7 +44,7 @@ func (l *load) wantAllInTheLedgerOnce(t *testing.T, h *house.House, within time.
 			}
 		}
 		if missing > 0 || twice > 0 {
-			t.Errorf("of %d shares answered ok %d are missing after %v, %d stand there twice", len(l.ok), missing, within, twice)
+			t.Errorf("of %d shares answered ok %d are missing after %v, %d stand there twice", len(taken), missing, within, twice)
 			for reason, n := range proofs(t, h, `SELECT reason, count(*) FROM purepool.rejected_share GROUP BY 1`) {
 				t.Logf("rejected: %d × %s", n, reason)
 			}

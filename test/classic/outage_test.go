@@ -28,12 +28,12 @@ func TestSharesSurviveAMinuteWithoutTheBroker(t *testing.T) {
 	h.Eventually("shares flow", 20*time.Second, func() bool { return credited(h) > 20 })
 
 	must(t, broker.Stop())
-	before := l.taken()
+	before := l.Taken()
 	time.Sleep(*outage)
-	taken := l.taken() - before
+	taken := l.Taken() - before
 	must(t, broker.Start())
 	time.Sleep(2 * time.Second)
-	counts := l.stop()
+	counts := l.Stop()
 
 	t.Logf("taken without a broker: %d shares; in all: %d", taken, counts.OK)
 	if taken < 20 {
@@ -42,7 +42,7 @@ func TestSharesSurviveAMinuteWithoutTheBroker(t *testing.T) {
 	if counts.Unexpected != 0 || len(counts.Failed) != 0 {
 		t.Errorf("shares were refused: %+v", counts)
 	}
-	l.wantAllInTheLedgerOnce(t, h, time.Minute)
+	wantAllInTheLedgerOnce(t, h, l, time.Minute)
 	wantNoneRejected(t, h)
 }
 
@@ -65,10 +65,10 @@ func TestNoShareIsRejectedForADaemonThatIsAway(t *testing.T) {
 		time.Sleep(*outage / 6)
 	}
 	judged := credited(h)
-	taken := l.taken()
+	taken := l.Taken()
 	must(t, h.Daemon.SetFaults())
 	time.Sleep(2 * time.Second)
-	counts := l.stop()
+	counts := l.Stop()
 
 	t.Logf("judged when the daemon returned: %d of %d; in all: %d", judged, taken, counts.OK)
 	if int64(taken)-judged < 20 {
@@ -77,7 +77,7 @@ func TestNoShareIsRejectedForADaemonThatIsAway(t *testing.T) {
 	if counts.Unexpected != 0 || len(counts.Failed) != 0 {
 		t.Errorf("shares were refused: %+v", counts)
 	}
-	l.wantAllInTheLedgerOnce(t, h, time.Minute)
+	wantAllInTheLedgerOnce(t, h, l, time.Minute)
 	wantNoneRejected(t, h)
 }
 
@@ -91,7 +91,7 @@ func TestSharesSurviveAMinuteWithoutTheDatabase(t *testing.T) {
 	h.Eventually("shares flow", 20*time.Second, func() bool { return credited(h) > 20 })
 
 	must(t, h.Cluster.Halt(t.Context()))
-	before := l.taken()
+	before := l.Taken()
 	ask := func() (miner.Answer, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
@@ -103,13 +103,13 @@ func TestSharesSurviveAMinuteWithoutTheDatabase(t *testing.T) {
 		t.Errorf("request for work answered %q", answer.Text)
 	}
 	time.Sleep(*outage)
-	taken := l.taken() - before
+	taken := l.Taken() - before
 	must(t, h.Cluster.Restart(t.Context()))
 	h.Eventually("work is given again", 20*time.Second, func() bool {
 		answer, err := ask()
 		return err == nil && answer.Error == ""
 	})
-	counts := l.stop()
+	counts := l.Stop()
 
 	t.Logf("taken without a database: %d shares; in all: %d", taken, counts.OK)
 	if taken < 20 {
@@ -118,6 +118,6 @@ func TestSharesSurviveAMinuteWithoutTheDatabase(t *testing.T) {
 	if len(counts.Failed) != 0 {
 		t.Errorf("requests without an answer: %+v", counts)
 	}
-	l.wantAllInTheLedgerOnce(t, h, time.Minute)
+	wantAllInTheLedgerOnce(t, h, l, time.Minute)
 	wantNoneRejected(t, h)
 }

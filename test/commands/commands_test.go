@@ -37,28 +37,11 @@ func purepool(t *testing.T, args ...string) (int, string) {
 }
 
 // mine lets one miner hand in shares until n were answered ok.
-func mine(t *testing.T, h *house.House, n int64) *miner.Stats {
+func mine(t *testing.T, h *house.House, n int64) {
 	t.Helper()
-	client, err := miner.NewClient("http://" + h.HTTP)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner:  miner.Options{Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: 10 * time.Millisecond},
-		Miners: 1,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- fleet.Run(ctx) }()
-	h.Eventually("shares are taken", 30*time.Second, func() bool { return fleet.Stats().Snapshot().OK >= n })
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-	return fleet.Stats()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: 10 * time.Millisecond}, Miners: 1})
+	h.Eventually("shares are taken", 30*time.Second, func() bool { return l.Counts().OK >= n })
+	l.Stop()
 }
 
 func TestMigrateMayBeRunAgainAndSaysWhatItDid(t *testing.T) {

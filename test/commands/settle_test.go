@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -73,22 +72,12 @@ func blockOf(t *testing.T, h *house.House) {
 	h.Eventually("the chain is followed", 20*time.Second, func() bool {
 		return h.Count(`SELECT coalesce(max(height), 0) FROM purepool.chain_block WHERE main`) == before
 	})
-	client, err := miner.NewClient("http://" + h.HTTP)
-	must(t, err)
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner:  miner.Options{Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: time.Hour},
-		Miners: 1,
-	})
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- fleet.Run(ctx) }()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: time.Hour}, Miners: 1})
 	h.Eventually("the block and its share are written down", 20*time.Second, func() bool {
 		return h.Count(`SELECT count(*) FROM purepool.block WHERE height = $1`, before+1) == 1 &&
 			h.Count(`SELECT count(*) FROM purepool.share WHERE height = $1`, before) == 1
 	})
-	cancel()
-	must(t, <-ended)
+	l.Stop()
 }
 
 func TestOperatorTakesABlockToItsMinersByHand(t *testing.T) {
@@ -301,27 +290,17 @@ func sentBy(t *testing.T, h *house.House) (txid chain.Hash) {
 func TestSolutionIsHandedInFromAFile(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
 	p := h.Run("all")
-	client, err := miner.NewClient("http://" + h.HTTP)
-	must(t, err)
 	var sent miner.Sent
 	got := make(chan struct{}, 1)
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner: miner.Options{
-			Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: time.Hour,
-			OnSent: func(s miner.Sent) {
-				sent = s
-				got <- struct{}{}
-			},
-		},
+	l := h.Mine(miner.FleetOptions{
+		Miner: miner.Options{Interval: time.Hour, OnSent: func(s miner.Sent) {
+			sent = s
+			got <- struct{}{}
+		}},
 		Miners: 1,
 	})
-	must(t, err)
-	ended := make(chan error, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { ended <- fleet.Run(ctx) }()
 	<-got
-	cancel()
-	must(t, <-ended)
+	l.Stop()
 	file := filepath.Join(h.Dir, "solution")
 	must(t, os.WriteFile(file, []byte(sent.Solution.String()+"\n"), 0o600))
 	submit := func(who string) (int, string) {

@@ -112,14 +112,14 @@ func testServers(t *testing.T, b broker, away time.Duration, env map[string]stri
 	p := newPool(t, settings)
 	p.broker, p.away = b, away
 	l := startLoad(t, p.net, world+"4", newNode(p.wallet), 6, 120*time.Millisecond)
-	p.eventually(t, "shares flow", time.Minute, func() bool { return l.taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
+	p.eventually(t, "shares flow", time.Minute, func() bool { return l.Taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
 	for _, step := range steps {
 		if !t.Run(step.claim, func(t *testing.T) { step.test(t, p, l) }) {
 			return // what follows would fail for the same reason
 		}
 	}
-	counts := l.stop()
-	t.Logf("%d shares were answered ok; refused: %v; requests without an answer: %d", counts.OK, l.refused, l.failed)
+	counts := l.Stop()
+	t.Logf("%d shares were answered ok; refused: %v; requests without an answer: %d", counts.OK, l.Refused(), l.Unanswered())
 	p.wantEveryShareOnce(t, l)
 	p.wantPaidOnce(t)
 }
@@ -133,10 +133,10 @@ func testKills(t *testing.T, p *pool, l *load) {
 
 func (p *pool) testKill(t *testing.T, l *load, h *host) {
 	t.Helper()
-	before := l.taken()
+	before := l.Taken()
 	h.kill()
 	time.Sleep(p.away)
-	meanwhile := l.taken() - before
+	meanwhile := l.Taken() - before
 	returned := time.Now()
 	h.comeBack()
 	p.recovered(t, l, returned, fmt.Sprintf("%s off for %v: %d shares taken meanwhile", h.name, p.away, meanwhile))
@@ -154,10 +154,10 @@ func testCuts(t *testing.T, p *pool, l *load) {
 
 func (p *pool) testCut(t *testing.T, l *load, a, b *host) {
 	t.Helper()
-	before := l.taken()
+	before := l.Taken()
 	mend := p.net.cut(a, b)
 	time.Sleep(p.away)
-	meanwhile := l.taken() - before
+	meanwhile := l.Taken() - before
 	mend()
 	returned := time.Now()
 	p.recovered(t, l, returned, fmt.Sprintf("%s and %s apart for %v: %d shares taken meanwhile", a.name, b.name, p.away, meanwhile))
@@ -170,10 +170,10 @@ func (p *pool) testCut(t *testing.T, l *load, a, b *host) {
 // answered ok until then is in the ledger, and prints how long both took.
 func (p *pool) recovered(t *testing.T, l *load, since time.Time, what string) {
 	t.Helper()
-	p.eventually(t, "miners are served again", time.Minute, func() bool { return l.answeredAfter(since) })
+	p.eventually(t, "miners are served again", time.Minute, func() bool { return l.AnsweredAfter(since) })
 	served := time.Since(since)
 	until := time.Now()
-	proofs := l.until(until)
+	proofs := l.Until(until)
 	p.eventually(t, "the ledger has caught up", time.Minute, func() bool { return p.missing(proofs) == 0 })
 	t.Logf("%s; served again after %v, ledger level after %v", what, served.Round(10*time.Millisecond), time.Since(since).Round(10*time.Millisecond))
 }

@@ -62,7 +62,7 @@ func (p *pool) missing(proofs []string) int64 {
 // once, and credited, since all of it was honest.
 func (p *pool) wantEveryShareOnce(t *testing.T, l *load) {
 	t.Helper()
-	proofs := l.until(time.Now())
+	proofs := l.Until(time.Now())
 	p.eventually(t, "every share that was answered ok is in the ledger", 30*time.Second, func() bool { return p.missing(proofs) == 0 })
 	if n := p.number(`SELECT count(*) FROM (SELECT FROM share GROUP BY proof HAVING count(*) > 1) AS twice`); n != 0 {
 		t.Errorf("%d shares stand in the ledger twice", n)

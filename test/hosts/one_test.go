@@ -22,15 +22,15 @@ func TestOneMachine(t *testing.T) {
 	wantConfined(t, h, "purepool-all.service", "purepool-all", "0000000000000400")
 
 	l := startLoad(t, n, world+"9", newNode(p.wallet), 4, 100*time.Millisecond)
-	p.eventually(t, "shares flow", time.Minute, func() bool { return l.taken() > 50 })
+	p.eventually(t, "shares flow", time.Minute, func() bool { return l.Taken() > 50 })
 	if !p.reach("miners", world+"9:3333") || !p.reach("miners", world+"9:8081") {
 		t.Error("the Stratum port or the pages do not answer")
 	}
 	// Set up again under load, as for a new release: nothing is lost.
 	h.run("/root/release/deploy/setup", "all", "/root/site")
-	seen := l.taken()
-	p.eventually(t, "shares flow again", time.Minute, func() bool { return l.taken() > seen+20 })
-	l.stop()
+	seen := l.Taken()
+	p.eventually(t, "shares flow again", time.Minute, func() bool { return l.Taken() > seen+20 })
+	l.Stop()
 	p.wantEveryShareOnce(t, l)
 	var audits []struct{ Clean bool }
 	out := h.run("runuser", "-u", "purepool-all", "--", "purepool", "admin", "audit", "--json", "--config", "/etc/purepool/all/purepool.toml")

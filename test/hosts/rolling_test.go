@@ -20,7 +20,7 @@ func testRolling(t *testing.T, p *pool, l *load) {
 	p.eventually(t, "both frontends have sessions and shares", 30*time.Second, func() bool {
 		return sessions.granted() == 24 && p.number(`SELECT count(DISTINCT frontend) FROM share WHERE frontend IN ('frontend1', 'frontend2')`) != 0
 	})
-	before, failed := l.taken(), l.unanswered()
+	before, failed := l.Taken(), l.Unanswered()
 	begun := time.Now()
 	for _, h := range []*host{p.frontend, p.second} {
 		h.run("systemctl", "restart", "purepool-frontend.service")
@@ -29,7 +29,7 @@ func testRolling(t *testing.T, p *pool, l *load) {
 	took := time.Since(begun)
 	p.eventually(t, "every session has its work again", 30*time.Second, func() bool { return sessions.granted() == 24 })
 	reconnects, longest := sessions.stop()
-	if l.taken() == before {
+	if l.Taken() == before {
 		t.Error("no share was taken during the restart: the test shows nothing")
 	}
 	if reconnects < 20 {
@@ -40,7 +40,7 @@ func testRolling(t *testing.T, p *pool, l *load) {
 	}
 	p.wantEveryShareOnce(t, l)
 	t.Logf("both frontends restarted within %v: %d shares taken meanwhile, %d requests without an answer; %d Stratum sessions cut, the longest was back after %v",
-		took.Round(10*time.Millisecond), l.taken()-before, l.unanswered()-failed, reconnects, longest.Round(10*time.Millisecond))
+		took.Round(10*time.Millisecond), l.Taken()-before, l.Unanswered()-failed, reconnects, longest.Round(10*time.Millisecond))
 	// The balancer says for whom it speaks, and is believed: shares and work are those
 	// of the miners' address.
 	if n := p.number(`SELECT count(DISTINCT remote_ip) FROM work WHERE issued_at > now() - interval '10 seconds'`); n != 1 {

@@ -121,20 +121,12 @@ func (y *yard) mine(n int64) {
 		}
 		return conn, err
 	}
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner: miner.Options{
-			Client: client, Source: miner.InProcess(y.Daemon.Chain()), Network: house.Network, Interval: 10 * time.Millisecond,
-			FaultPerMille: 300,
-		},
+	l := y.Mine(miner.FleetOptions{
+		Miner:  miner.Options{Client: client, Interval: 10 * time.Millisecond, FaultPerMille: 300},
 		Miners: 1,
 	})
-	must(y.t, err)
-	ctx, cancel := context.WithCancel(y.t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- fleet.Run(ctx) }()
-	y.Eventually("shares are taken", 30*time.Second, func() bool { return fleet.Stats().Snapshot().OK >= n })
-	cancel()
-	must(y.t, <-ended)
+	y.Eventually("shares are taken", 30*time.Second, func() bool { return l.Counts().OK >= n })
+	l.Stop()
 }
 
 // waitFor waits for a line of the log since mark.

@@ -3,7 +3,6 @@
 package settle
 
 import (
-	"context"
 	"encoding/json"
 	"os/exec"
 	"testing"
@@ -52,18 +51,7 @@ func TestMinersOfAPoolThatIsKilledAgainAndAgainArePaidOnce(t *testing.T) {
 		Extra: settings,
 	})
 	p := h.Run("all")
-	client, err := miner.NewClient("http://" + h.HTTP)
-	must(t, err)
-	fleet, err := miner.NewFleet(miner.FleetOptions{
-		Miner: miner.Options{
-			Client: client, Source: miner.InProcess(h.Daemon.Chain()), Network: house.Network, Interval: 400 * time.Millisecond, Retry: 200 * time.Millisecond,
-		},
-		Miners: 7,
-	})
-	must(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	mining := make(chan error, 1)
-	go func() { mining <- fleet.Run(ctx) }()
+	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: 400 * time.Millisecond, Retry: 200 * time.Millisecond}, Miners: 7})
 
 	// The process dies whenever a few more payments were made.
 	for kill := range 4 {
@@ -76,8 +64,7 @@ func TestMinersOfAPoolThatIsKilledAgainAndAgainArePaidOnce(t *testing.T) {
 		p.Kill()
 		p = h.Run("all")
 	}
-	stop()
-	must(t, <-mining)
+	counts := l.Stop()
 
 	// Everything comes to its end: strangers find blocks all the time.
 	h.Eventually("every block is shared out and every payment is confirmed", 45*time.Second, func() bool {
@@ -85,8 +72,8 @@ func TestMinersOfAPoolThatIsKilledAgainAndAgainArePaidOnce(t *testing.T) {
 			h.Count(`SELECT count(*) FROM purepool.payment WHERE state NOT IN ('confirmed', 'cancelled')`) == 0 &&
 			h.Count(`SELECT count(*) FROM purepool.account a JOIN purepool.balance b ON b.account_id = a.id WHERE a.kind = 'miner' AND b.amount >= 50000000`) == 0
 	})
-	if fleet.Stats().Snapshot().Unexpected != 0 {
-		t.Errorf("miners were told what they did not deserve: %+v", fleet.Stats().Snapshot())
+	if counts.Unexpected != 0 {
+		t.Errorf("miners were told what they did not deserve: %+v", counts)
 	}
 	wantCleanAudit(t, h)
 	wantWalletAndBooksAgree(t, h)
