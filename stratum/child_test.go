@@ -92,23 +92,18 @@ func runChild(what string) {
 			debug.FreeOSMemory()
 			fmt.Println(rss())
 		}
-	case "hostile": // hostile address: until standard input ends
-		ctx, stop := context.WithCancel(context.Background())
-		var all sync.WaitGroup
-		for i, fault := range []sim.Fault{sim.HalfLine, sim.Junk, sim.Binary, sim.Nested, sim.EndlessLine, sim.NeverReads} {
-			m, err := sim.NewMiner(sim.Options{
-				Pool: words[1], Worker: address + ".bad", Connections: 5, Fault: fault, Pause: 50 * time.Millisecond,
-				From: netip.AddrFrom4([4]byte{127, 7, 7, byte(i)}), // each kind is banned for itself
-			})
-			if err != nil {
-				noTest{}.Fatal(err)
-			}
-			all.Go(func() { _ = m.Run(ctx) })
+	case "everyday": // everyday: prints its addresses, then its use of processors for every line
+		p := open(noTest{}, func(c *stratum.Config) {
+			c.Logger, c.Limits, c.Desk = slog.New(slog.DiscardHandler), stratum.Limits{LineTimeout: time.Second}, new(desk)
+			c.Ports = append(c.Ports, stratum.Port{Name: "c", Address: "127.0.0.1:0", Network: "test", Dialect: stratum.Classic})
+		})
+		p.sink.forget = true
+		fmt.Println(p.Addr("t"), p.Addr("c"))
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			fmt.Println(processorTime().Nanoseconds())
 		}
-		fmt.Println("ready")
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		stop()
-		all.Wait()
+	case "hostile": // hostile phase nice port classic-port: until standard input ends
+		beHostile(words[1:])
 	case "dial": // dial address n: logs in n times, then says so
 		n, _ := strconv.Atoi(words[2])
 		conns := make([]net.Conn, 0, n)
@@ -132,6 +127,65 @@ func runChild(what string) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		runtime.KeepAlive(conns)
 	}
+}
+
+// beHostile is hostile in every way until standard input ends, then says how often
+// it came. Every phase and every kind has addresses of its own, which no ban of an
+// earlier one meets.
+func beHostile(words []string) {
+	number := func(i int) int { n, _ := strconv.Atoi(words[i]); return n }
+	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, number(1)); err != nil {
+		noTest{}.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	churning, enough := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	var miners, churners []*sim.Miner
+	start := func(ctx context.Context, pool string, fault sim.Fault, connections int, pause time.Duration) *sim.Miner {
+		m, err := sim.NewMiner(sim.Options{
+			Pool: pool, Worker: address + ".bad", Connections: connections, Fault: fault, Pause: pause,
+			From: netip.AddrFrom4([4]byte{127, 7, byte(number(0)), byte(len(miners) + 1)}),
+		})
+		if err != nil {
+			noTest{}.Fatal(err)
+		}
+		miners = append(miners, m)
+		all.Go(func() { _ = m.Run(ctx) })
+		return m
+	}
+	for _, fault := range []sim.Fault{
+		sim.HalfLine, sim.Junk, sim.Binary, sim.Nested, sim.EndlessLine, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate,
+	} {
+		start(ctx, words[2], fault, 5, 50*time.Millisecond)
+	}
+	start(ctx, words[3], sim.EndlessLine, 5, 50*time.Millisecond) // up to a gigabyte, where lines may be long
+	for range 8 {
+		churners = append(churners, start(churning, words[2], sim.Churn, 1, time.Millisecond))
+	}
+	came := func(miners []*sim.Miner) (n int64) {
+		for _, m := range miners {
+			n += m.Stats().Connects.Load()
+		}
+		return n
+	}
+	all.Go(func() { // ten thousand reconnects
+		for ctx.Err() == nil && came(churners) < 10_000 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		enough()
+	})
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	stop()
+	all.Wait()
+	fmt.Println(came(miners), came(churners), processorTime().Nanoseconds())
+}
+
+// processorTime is what this process has used of the processors.
+func processorTime() time.Duration {
+	var use syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &use)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 // rss returns the resident memory of this process in bytes.

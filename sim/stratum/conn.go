@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -199,17 +200,20 @@ func hex32(text string) (uint32, error) {
 	return uint32(n), err
 }
 
-// login sends subscribe, with the id of an earlier session where there was one, and
-// authorize, and reads until there is a job.
-func (s *session) login(agent, earlier, worker, password, algorithm string, wait time.Duration) error {
+func loginText(agent, earlier, worker, password string) string {
 	who := quote(agent)
 	if earlier != "" {
 		who += "," + quote(earlier)
 	}
-	text := fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":[%s]}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%s,%s]}`+"\n",
+	return fmt.Sprintf(`{"id":1,"method":"mining.subscribe","params":[%s]}`+"\n"+`{"id":2,"method":"mining.authorize","params":[%s,%s]}`+"\n",
 		who, quote(worker), quote(password))
+}
+
+// login sends subscribe, with the id of an earlier session where there was one, and
+// authorize, and reads until there is a job.
+func (s *session) login(agent, earlier, worker, password, algorithm string, wait time.Duration) error {
 	_ = s.SetDeadline(time.Now().Add(wait))
-	if _, err := s.Write([]byte(text)); err != nil {
+	if _, err := io.WriteString(s, loginText(agent, earlier, worker, password)); err != nil {
 		return err
 	}
 	for s.seen.job == nil || s.seen.difficulty == 0 {

@@ -34,6 +34,9 @@ type LoadOptions struct {
 	Connections int           // 100
 	Pipeline    int           // submits under way per connection (1); 0 with Idle
 	Duration    time.Duration // of submitting (5 s)
+	// Every, where set, is the time between two submits of a connection, as miners
+	// have it: it does not wait for the answer unless Pipeline of them are under way.
+	Every time.Duration
 	// Idle connections submit nothing.
 	Idle bool
 	// ConnectAtOnce is how many log in at the same time (64).
@@ -240,6 +243,7 @@ func (l *Load) submit(ctx context.Context, r *LoadResult) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		l.pace()
 		l.busy.Wait()
 	}()
 	select {
@@ -266,6 +270,27 @@ func (l *Load) submit(ctx context.Context, r *LoadResult) error {
 	r.Submit = submit.latency()
 	r.PerSecond = float64(r.Accepted) / r.Seconds
 	return nil
+}
+
+// pace has one connection after the other submit, each as often as Every says,
+// until the end.
+func (l *Load) pace() {
+	if l.opt.Every == 0 {
+		return
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	began, end, n := time.Now(), time.Unix(0, l.end.Load()), 0
+	for now := began; now.Before(end); now = <-tick.C {
+		for due := int(now.Sub(began) * time.Duration(len(l.conns)) / l.opt.Every); n < due; n++ {
+			c := l.conns[n%len(l.conns)]
+			c.due.Add(1)
+			_ = c.conn.Wake(nil) // where it fails the connection has left
+		}
+	}
+	for _, c := range l.conns { // who waits for no answer leaves now
+		_ = c.conn.Wake(nil)
+	}
 }
 
 // broadcast measures one new job.

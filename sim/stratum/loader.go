@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -28,6 +29,7 @@ type loader struct {
 	params  []byte // of a submit, up to the nonce
 	madeFor int    // generation of the job that params are for
 	flying  int
+	due     atomic.Int32 // submits whose time has come, of a paced load
 	working bool
 	left    bool
 
@@ -106,6 +108,8 @@ func (c *loader) take(data []byte) {
 	switch {
 	case end == 0 || c.left:
 		return
+	case c.load.opt.Every > 0:
+		answered = min(int(c.due.Swap(0)), len(c.sent)-c.flying)
 	case !c.working:
 		c.working = true
 		answered = c.load.opt.Pipeline

@@ -42,13 +42,14 @@ const (
 	Nested       Fault = "nested"      // lists within lists, without end
 	Binary       Fault = "binary"      // any bytes
 	NeverReads   Fault = "never-reads" // asks on and on, and reads nothing
+	Churn        Fault = "churn"       // comes, says something or nothing, and goes, without a pause
 )
 
 // Faults lists every fault but Honest.
 func Faults() []Fault {
 	return []Fault{
 		UpperCase, Split, Resubscribe, Reconnect, Duplicate, LowShares, OldJobs, WrongTime, Malformed, Unauthorized,
-		Junk, HalfLine, EndlessLine, Nested, Binary, NeverReads,
+		Junk, HalfLine, EndlessLine, Nested, Binary, NeverReads, Churn,
 	}
 }
 
@@ -170,7 +171,7 @@ func (m *Miner) machine(ctx context.Context, number int) {
 			m.opt.Logger.Debug("connection lost", slog.String("worker", worker), slog.Any("error", err))
 		}
 		pause := m.opt.Pause
-		if m.opt.Fault == Reconnect && err == nil {
+		if (m.opt.Fault == Reconnect || m.opt.Fault == Churn) && err == nil {
 			pause = 0
 		}
 		select {
@@ -464,6 +465,12 @@ func (m *Miner) rude() func(context.Context, net.Conn) error {
 			noise[i] = byte(rand.Uint32())
 		}
 		return repeat("", string(noise), time.Millisecond)
+	case Churn:
+		said := []string{"", `{"id":1,"method":"mining.subscribe"}` + "\n", `{"id":1,"meth`, loginText(m.opt.Agent, "", m.opt.Worker, "x")}
+		return func(_ context.Context, conn net.Conn) error {
+			_, _ = io.WriteString(conn, said[rand.IntN(len(said))]) // it is gone the next moment anyway
+			return nil
+		}
 	case NeverReads:
 		return repeat(`{"id":1,"method":"mining.subscribe","params":[]}`+"\n", `{"id":2,"method":"mining.ping"}`+"\n", 0)
 	}

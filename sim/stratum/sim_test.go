@@ -210,7 +210,7 @@ func TestHonestMinersLoseNothingToHostileOnes(t *testing.T) {
 	var hostile sync.WaitGroup
 	var all []*sim.Miner
 	for i, fault := range []sim.Fault{
-		sim.Junk, sim.HalfLine, sim.EndlessLine, sim.Nested, sim.Binary, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate, sim.Reconnect,
+		sim.Junk, sim.HalfLine, sim.EndlessLine, sim.Nested, sim.Binary, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate, sim.Reconnect, sim.Churn,
 	} {
 		m, err := sim.NewMiner(sim.Options{
 			Pool: at, Worker: address + ".bad", Algorithm: "sha256d", Connections: 4, Fault: fault, HashRate: 2e4, Pause: time.Millisecond,
@@ -303,6 +303,15 @@ func TestLoadMeasuresSubmitsAndBroadcasts(t *testing.T) {
 	}
 	if r.Accepted == 0 || refused > r.Accepted/1000+5 || b.stored.Load() != r.Accepted || r.Broadcast.Count != 150 || r.Lost != 0 {
 		t.Errorf("%s; %d stored", r.JSON(), b.stored.Load())
+	}
+	paced, err := sim.NewLoad(sim.LoadOptions{
+		Pool: at, Worker: address + ".p", Connections: 20, Pipeline: 8, Duration: 300 * time.Millisecond, Every: 50 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := paced.Run(t.Context()); err != nil || p.Submit.Count < 60 || p.Submit.Count > 120 || p.Lost != 0 {
+		t.Errorf("of 120 paced submits: %v, %v", p, err)
 	}
 	var table strings.Builder
 	if _, err := r.WriteTo(&table); err != nil || strings.Count(table.String(), "\n") != 5 {
