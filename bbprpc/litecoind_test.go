@@ -1,98 +1,37 @@
 package bbprpc_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"purepool/bbprpc"
+	"purepool/bbprpc/litecoindtest"
 )
 
-// litecoind is a real daemon of the Bitcoin family, alone on its regression test
-// chain.
-type litecoind struct {
-	dir, url string
-	args     []string
-	cmd      *exec.Cmd
-	output   bytes.Buffer
-}
+// litecoind is a real daemon, alone on its regression test chain.
+type litecoind struct{ *litecoindtest.Node }
 
-// newLitecoind prepares a daemon with a folder of its own and starts it.
-func newLitecoind(t *testing.T, extra ...string) *litecoind {
+func newLitecoind(t *testing.T, extra ...string) litecoind {
 	t.Helper()
-	port := freePort(t)
-	d := &litecoind{dir: t.TempDir(), url: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	d.args = append([]string{
-		"-regtest", "-datadir=" + d.dir, "-server", "-listen=0", "-dnsseed=0", "-printtoconsole=0",
-		"-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", fmt.Sprintf("-rpcport=%d", port), "-fallbackfee=0.0001",
-	}, extra...)
-	t.Cleanup(d.kill)
-	d.start(t)
-	return d
+	return litecoind{litecoindtest.New(t, litecoindtest.Options{Args: extra})}
 }
 
-func freePort(t *testing.T) int {
+// client is a new one, which knows nothing yet.
+func (d litecoind) client(t *testing.T) *bbprpc.Client {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{d.Endpoint()}})
 }
 
-func (d *litecoind) start(t *testing.T) {
-	t.Helper()
-	d.cmd = exec.Command("litecoind", d.args...)
-	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
-	if err := d.cmd.Start(); err != nil {
-		t.Fatalf("litecoind is needed for this test: %v", err)
-	}
-}
-
-// kill ends the daemon as a power cut would, and waits until it is gone.
-func (d *litecoind) kill() {
-	if d.cmd != nil {
-		d.cmd.Process.Kill()
-		d.cmd.Wait()
-		d.cmd = nil
-	}
-}
-
-// stop ends the daemon in good order: what it knows is on disk then.
-func (d *litecoind) stop(t *testing.T) {
-	t.Helper()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	d.cmd.Wait()
-	d.cmd = nil
-}
-
-// endpoint returns the daemon with its cookie.
-func (d *litecoind) endpoint() bbprpc.Endpoint {
-	return bbprpc.Endpoint{URL: d.url, CookieFile: filepath.Join(d.dir, "regtest", ".cookie")}
-}
-
-func (d *litecoind) client(t *testing.T) *bbprpc.Client {
-	t.Helper()
-	return newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{d.endpoint()}})
-}
-
-// ready waits until the daemon answers and returns in what ways it was away
+// reasons waits until the daemon answers and returns in what ways it was away
 // before that.
-func (d *litecoind) ready(t *testing.T) map[bbprpc.Reason]bool {
+func (d litecoind) reasons(t *testing.T) map[bbprpc.Reason]bool {
 	t.Helper()
 	seen := make(map[bbprpc.Reason]bool)
 	waitFor(t, func() bool {
-		c, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{d.endpoint()}}) // one that leaves nobody alone
+		c, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{d.Endpoint()}}) // one that leaves nobody alone
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,16 +47,11 @@ func (d *litecoind) ready(t *testing.T) map[bbprpc.Reason]bool {
 }
 
 // mine makes a wallet where there is none and mines blocks into it.
-func (d *litecoind) mine(t *testing.T, blocks int) (address string) {
+func (d litecoind) mine(t *testing.T, blocks int) (address string) {
 	t.Helper()
-	c := d.client(t)
-	c.Do(t.Context(), bbprpc.NewCall("createwallet", nil, "")) // may be there
-	if err := c.Do(t.Context(), bbprpc.NewCall("getnewaddress", &address, "", "legacy")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Do(t.Context(), bbprpc.NewCall("generatetoaddress", nil, blocks, address)); err != nil {
-		t.Fatal(err)
-	}
+	_ = d.Try("createwallet", nil, "pool") // may be there
+	address = d.Address()
+	d.Generate(blocks, address)
 	return address
 }
 
@@ -127,11 +61,11 @@ func TestLitecoindThatStartsIsAway(t *testing.T) {
 	// It warms up for a fraction of a second, which a busy machine can miss.
 	const starts = 50
 	for range starts {
-		if d.ready(t)[bbprpc.AwayWarmingUp] {
+		d.Kill()
+		d.Start()
+		if d.reasons(t)[bbprpc.AwayWarmingUp] {
 			return
 		}
-		d.kill()
-		d.start(t)
 	}
 	t.Errorf("in %d starts it never said that it warms up", starts)
 }
@@ -139,7 +73,6 @@ func TestLitecoindThatStartsIsAway(t *testing.T) {
 func TestLitecoindIsAskedAndPays(t *testing.T) {
 	t.Parallel()
 	d := newLitecoind(t)
-	d.ready(t)
 	address := d.mine(t, 101)
 	c, ctx := d.client(t), t.Context()
 
@@ -201,7 +134,6 @@ func TestLitecoindIsAskedAndPays(t *testing.T) {
 func TestLitecoindAnswersBatches(t *testing.T) {
 	t.Parallel()
 	d := newLitecoind(t)
-	d.ready(t)
 	var height int64
 	calls := []*bbprpc.Call{bbprpc.BlockCountCall(&height)}
 	hashes := make([]string, 250)
@@ -227,14 +159,14 @@ func TestLitecoindAnswersBatches(t *testing.T) {
 
 func TestLitecoindRefusesCredentials(t *testing.T) {
 	t.Parallel()
-	d := newLitecoind(t, "-rpcuser=pool", "-rpcpassword=secret")
+	d := litecoindtest.New(t, litecoindtest.Options{User: "pool", Password: "secret"})
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: d.url, User: "pool", PasswordFile: file}}})
+	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: d.URL, User: "pool", PasswordFile: file}}})
 	waitFor(t, func() bool { _, err := c.BlockCount(t.Context()); return err == nil })
-	_, err := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: d.url, User: "pool", Password: "wrong"}}}).BlockCount(t.Context())
+	_, err := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: d.URL, User: "pool", Password: "wrong"}}}).BlockCount(t.Context())
 	if away := asAway(t, err); away.Reason != bbprpc.AwayCredentials || !away.NotExecuted {
 		t.Errorf("away = %+v", away)
 	}
@@ -243,48 +175,43 @@ func TestLitecoindRefusesCredentials(t *testing.T) {
 func TestLitecoindIsReachedAgainWithTheCookieOfItsNextStart(t *testing.T) {
 	t.Parallel()
 	d := newLitecoind(t)
-	d.ready(t)
 	c := d.client(t)
 	if _, err := c.BlockCount(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	d.kill()
+	d.Kill()
 	_, err := c.BlockCount(t.Context())
 	asAway(t, err)
-	d.start(t)
+	d.Start()
 	waitFor(t, func() bool { _, err := c.BlockCount(t.Context()); return err == nil })
 }
 
 func TestLitecoindKilledInTheMiddleOfACallIsAway(t *testing.T) {
 	t.Parallel()
 	d := newLitecoind(t)
-	d.ready(t)
 	c := d.client(t)
 	done := make(chan error)
 	go func() { done <- c.Do(t.Context(), bbprpc.NewCall("waitfornewblock", nil, 0)) }()
 	waitFor(t, func() bool { return d.busy(t) >= 2 }) // the call and the question
-	d.kill()
+	d.Kill()
 	if away := asAway(t, <-done); away.Reason != bbprpc.AwayBroken || away.NotExecuted {
 		t.Errorf("away = %+v", away)
 	}
 }
 
 // busy returns how many calls the daemon is working on.
-func (d *litecoind) busy(t *testing.T) int {
+func (d litecoind) busy(t *testing.T) int {
 	t.Helper()
 	var info struct {
 		ActiveCommands []any `json:"active_commands"`
 	}
-	if err := d.client(t).Do(t.Context(), bbprpc.NewCall("getrpcinfo", &info)); err != nil {
-		t.Fatal(err)
-	}
+	d.Call("getrpcinfo", &info)
 	return len(info.ActiveCommands)
 }
 
 func TestLitecoindWithAFullWorkQueueIsAway(t *testing.T) {
 	t.Parallel()
 	d := newLitecoind(t, "-rpcthreads=1", "-rpcworkqueue=1")
-	d.ready(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	const waiting = 3 // one is worked on, one waits, at least one is one too many
@@ -305,10 +232,8 @@ func TestLitecoindWithAFullWorkQueueIsAway(t *testing.T) {
 func TestCallsGoToTheOtherLitecoindAndComeBack(t *testing.T) {
 	t.Parallel()
 	first, second := newLitecoind(t), newLitecoind(t)
-	first.ready(t)
-	second.ready(t)
 	first.mine(t, 3) // by its height it is known
-	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{first.endpoint(), second.endpoint()}})
+	c := newClient(t, bbprpc.Config{Endpoints: []bbprpc.Endpoint{first.Endpoint(), second.Endpoint()}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.Run(ctx) }()
@@ -319,9 +244,9 @@ func TestCallsGoToTheOtherLitecoindAndComeBack(t *testing.T) {
 		}
 	}
 	heightIs(3)
-	first.stop(t)
+	first.Stop()
 	heightIs(0) // no call is lost
-	first.start(t)
+	first.Start()
 	waitFor(t, func() bool { return c.Status()[0].Up })
 	heightIs(3)
 	cancel()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -260,17 +259,9 @@ func TestEachDaemonCanBeAskedAlone(t *testing.T) {
 
 func TestLitecoindTakesTheBlocksOfItsTemplates(t *testing.T) {
 	t.Parallel()
-	first := newLitecoind(t, "-listen=1", fmt.Sprintf("-bind=127.0.0.1:%d", freePort(t)))
-	first.ready(t)
+	first := newLitecoind(t)
 	address := first.mine(t, 1)
-	bind := ""
-	for _, a := range first.args {
-		if rest, ok := strings.CutPrefix(a, "-bind="); ok {
-			bind = rest
-		}
-	}
-	second := newLitecoind(t, "-connect="+bind)
-	second.ready(t)
+	second := newLitecoind(t, "-connect="+first.P2P)
 	c, ctx := first.client(t), t.Context()
 	waitFor(t, func() bool {
 		height, err := second.client(t).BlockCount(ctx)

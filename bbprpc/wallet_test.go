@@ -157,7 +157,6 @@ func TestACoinbaseIsReadOutputByOutput(t *testing.T) {
 
 func TestALitecoindsWalletIsAskedAndPays(t *testing.T) {
 	d := newLitecoind(t)
-	d.ready(t)
 	address := d.mine(t, 102)
 	c, ctx := d.client(t), t.Context()
 	state, err := c.ChainState(ctx)
