@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -26,7 +25,8 @@ import (
 	"testing"
 	"time"
 
-	"purepool/bbprpc"
+	"purepool/bbprpc/litecoindtest"
+	"purepool/internal/testkit"
 	"purepool/sim/daemon"
 	sim "purepool/sim/stratum"
 	"purepool/test/house"
@@ -36,15 +36,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func eventually(t testing.TB, what string, within time.Duration, condition func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(within); !condition(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", within, what)
-		}
 	}
 }
 
@@ -99,7 +90,7 @@ func startPools(t *testing.T) *pools {
 	p.stopDemo = start(t, p.printed, house.Binary(t), "demo", "--fast", "--plain", "--prometheus", "--dir", p.dir)
 	other := startTemplatePool(t) // while the demo starts
 	find := func(name string) (found string) {
-		eventually(t, "the demo tells where it is: "+name+"\n"+p.printed.String(), 60*time.Second, func() bool {
+		testkit.Eventually(t, "the demo tells where it is: "+name+"\n"+p.printed.String(), 60*time.Second, func() bool {
 			m := places[name].FindStringSubmatch(p.printed.String())
 			if m != nil {
 				found = m[1]
@@ -123,49 +114,6 @@ func (p *pools) visit(t testing.TB) {
 		_, _ = io.Copy(io.Discard, answer.Body)
 		answer.Body.Close()
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// node is a litecoind on its regression test chain.
-type node struct{ rpc, p2p, cookie string }
-
-func startNode(t *testing.T, peers ...node) node {
-	t.Helper()
-	dir, port := t.TempDir(), freePort(t)
-	n := node{fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", freePort(t)), filepath.Join(dir, "regtest", ".cookie")}
-	args := []string{
-		"-regtest", "-datadir=" + dir, "-server", "-listen=1", "-bind=" + n.p2p, "-dnsseed=0", "-printtoconsole=0",
-		"-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", fmt.Sprintf("-rpcport=%d", port), "-fallbackfee=0.0001", "-keypool=10",
-	}
-	for _, peer := range peers {
-		args = append(args, "-addnode="+peer.p2p)
-	}
-	start(t, io.Discard, "litecoind", args...)
-	return n
-}
-
-// wallet makes a wallet in a node and returns an address of it.
-func (n node) wallet(t *testing.T) (address string) {
-	t.Helper()
-	client, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: n.rpc, CookieFile: n.cookie}}, Timeout: 10 * time.Second})
-	must(t, err)
-	defer client.Close()
-	eventually(t, "litecoind answers", time.Minute, func() bool {
-		_, err := client.BlockCount(t.Context())
-		return err == nil
-	})
-	must(t, client.Do(t.Context(), bbprpc.NewCall("createwallet", nil, "pool")))
-	must(t, client.Do(t.Context(), bbprpc.NewCall("getnewaddress", &address, "", "legacy")))
-	// A node without blocks believes that it is still loading the chain.
-	must(t, client.Do(t.Context(), bbprpc.NewCall("generatetoaddress", nil, 1, address)))
-	return address
 }
 
 // certificate writes a certificate of a year.
@@ -194,13 +142,15 @@ const minerAddress = "mgSKZM72AZkJWt6UfhQpzoS5Ezc2y8x73E"
 // Stratum port, and returns the address of its metrics.
 func startTemplatePool(t *testing.T) string {
 	t.Helper()
-	first := startNode(t)
-	second := startNode(t, first)
+	first := litecoindtest.New(t, litecoindtest.Options{})
+	second := litecoindtest.New(t, litecoindtest.Options{Peers: []*litecoindtest.Node{first}})
+	address := first.Wallet()
+	first.Generate(1, address) // a node without blocks believes that it is still loading the chain
 	certFile, keyFile := certificate(t)
-	port := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	port := testkit.FreeAddress(t)
 	extra := fmt.Sprintf(`
 [[frontend.http]]
-listen = "127.0.0.1:%d"
+listen = %q
 tls = true
 [frontend.tls]
 cert_file = %q
@@ -210,7 +160,7 @@ listen = %q
 network = "regtest"
 start_difficulty = "0.002"
 [web]
-listen = "127.0.0.1:%d"
+listen = %q
 [network.regtest]
 mode = "template"
 chain = "litecoin-regtest"
@@ -220,11 +170,12 @@ daemon_timeout = "3s"
 [[network.regtest.daemon]]
 url = %q
 cookie_file = %q
-zmq_hashblock = ["tcp://127.0.0.1:%d"]
+zmq_hashblock = ["tcp://%s"]
 [[network.regtest.daemon]]
 url = %q
 cookie_file = %q
-`, freePort(t), certFile, keyFile, port, freePort(t), first.wallet(t), first.rpc, first.cookie, freePort(t), second.rpc, second.cookie)
+`, testkit.FreeAddress(t), certFile, keyFile, port, testkit.FreeAddress(t), address, first.URL, first.CookieFile(), testkit.FreeAddress(t),
+		second.URL, second.CookieFile())
 	t.Setenv("PUREPOOL_BACKEND_STATE_DIR", t.TempDir())
 	h := house.New(t, house.Options{Extra: extra, Daemon: daemon.Options{Network: house.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff}})
 	h.Start("all").WaitReady(h.Health, time.Minute)
