@@ -77,6 +77,7 @@ var auditSQL = []struct{ name, query string }{
 		WHERE network_id = $1 AND state = 'open' HAVING count(*) <> 1`},
 	{"every credited share counts in one round", ""}, // shareCheckSQL
 	{"late shares are made up for", ""},              // windowCheckSQL
+	{"shares whose block stands are not stale", ""},  // winnerCheckSQL
 	// Each credit is one line, found by its primary key.
 	{"shared out blocks are credited once and in full", `
 		SELECT 'block ' || b.height || ' (' || b.state || ') of ' || b.reward || ' is credited ' || coalesce(sum(l.amount), 0) AS detail
@@ -147,8 +148,26 @@ WHERE r.network_id = $1 AND r.window_from IS NOT NULL
   AND greatest(r.window_from, (SELECT min(created_at) FROM miner WHERE network_id = $1)) >= $2
   AND r.window_shares + late.shares <> there.shares`
 
+// winnerCheckSQL looks for shares that were credited since their block stands and
+// are not, or still stand as refused, and for such shares that are not credited an
+// hour after both verdict and block.
+const winnerCheckSQL = `
+SELECT 'share ' || w.share_id || ' of block ' || b.height || ' was credited with ' || w.weight || ' since that stands; the ledger has '
+       || coalesce(s.weight::text, 'nothing') || CASE WHEN r.id IS NULL THEN '' ELSE ', and that it was refused' END AS detail
+FROM stale_winner w JOIN block b ON b.id = w.block_id
+LEFT JOIN share s ON s.network_id = $1 AND s.height = w.height AND s.proof = w.proof
+LEFT JOIN rejected_share r ON r.received_at = w.received_at AND r.id = w.share_id
+WHERE w.network_id = $1 AND w.received_at >= $2 AND (r.id IS NOT NULL OR b.network_id <> $1 OR b.height <> w.height + 1 OR b.proof IS DISTINCT FROM w.proof
+    OR (s.id, s.miner_id, s.weight, s.received_at) IS DISTINCT FROM (w.share_id, w.miner_id, w.weight, w.received_at))
+UNION ALL
+SELECT 'share ' || r.id || ' of block ' || b.height || ' stands as refused (' || r.reason || ')'
+FROM block b JOIN rejected_share r ON r.network_id = $1 AND r.height = b.height - 1 AND r.proof = b.proof AND r.weight IS NOT NULL
+WHERE b.network_id = $1 AND b.main AND r.received_at >= $2 AND greatest(b.seen_at, r.judged_at) < now() - interval '1 hour'
+  AND NOT EXISTS (SELECT FROM share s WHERE s.network_id = $1 AND s.height = r.height AND s.proof = r.proof)`
+
 // shareChecks are the checks that read shares.
 var shareChecks = map[string]string{
+	"shares whose block stands are not stale":  winnerCheckSQL,
 	"every credited share counts in one round": shareCheckSQL,
 	"late shares are made up for":              windowCheckSQL,
 }

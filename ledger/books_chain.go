@@ -84,11 +84,14 @@ func (b *Books) MainChain(ctx context.Context, networkID int16, from int32, limi
 // among them leave the best chain; those that were known before come back with
 // what was known of them. A nil base is a first start: the books must be empty.
 //
+// Where a block of the pool is a share that was refused as stale, the share is
+// credited along, see [Books.CreditWinners]; these are returned.
+//
 // ErrChainMoved: base is not on the best chain as it is written down now, or
 // the books are not empty. Writing the same twice changes nothing.
-func (b *Books) Extend(ctx context.Context, networkID int16, base *ChainPosition, blocks []ChainBlock) error {
-	return b.inTx(ctx, "extend chain", func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := tx.ExecContext(ctx, `SELECT lock_chain($1)`, networkID); err != nil {
+func (b *Books) Extend(ctx context.Context, networkID int16, base *ChainPosition, blocks []ChainBlock) (won []StaleWinner, err error) {
+	err = b.inTx(ctx, "extend chain", func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := lockChain(ctx, tx, networkID); err != nil {
 			return err
 		}
 		if err := checkBase(ctx, tx, networkID, base); err != nil {
@@ -103,13 +106,22 @@ func (b *Books) Extend(ctx context.Context, networkID int16, base *ChainPosition
 				return err
 			}
 		}
+		ours := false
 		for i := range blocks {
 			if err := addChainBlock(ctx, tx, networkID, &blocks[i]); err != nil {
 				return fmt.Errorf("block %d: %w", blocks[i].Height, err)
 			}
+			ours = ours || blocks[i].Ours != nil
 		}
-		return nil
+		if ours {
+			won, err = b.creditWinners(ctx, tx, networkID)
+		}
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return won, nil
 }
 
 func checkBase(ctx context.Context, tx *sqlx.Tx, networkID int16, base *ChainPosition) error {
@@ -153,7 +165,7 @@ func addChainBlock(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBl
 		return err
 	}
 	o := c.Ours
-	f, err := findShare(ctx, tx, networkID, c)
+	f, err := findShare(ctx, tx, networkID, c.Height, c.Hash, o.Proof)
 	if err != nil {
 		return err
 	}
@@ -164,14 +176,14 @@ func addChainBlock(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBl
 	guid := uuid.NullUUID{UUID: o.FinderGUID, Valid: o.FinderGUID != uuid.Nil}
 	// A block that comes back is what it was; its share is looked for again.
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO block (network_id, height, hash, block_time, seen_at, reward, hashes, finder_guid, finder_id, share_id, found_at)
+		INSERT INTO block (network_id, height, hash, block_time, seen_at, reward, hashes, finder_guid, finder_id, share_id, found_at, proof)
 		VALUES ($1, $2, $3, $4, $5, $6, CAST($7 AS numeric), $8,
-		        coalesce(nullif(CAST($9 AS bigint), 0), (SELECT id FROM miner WHERE guid = $8 AND network_id = $1)), $10, $11)
+		        coalesce(nullif(CAST($9 AS bigint), 0), (SELECT id FROM miner WHERE guid = $8 AND network_id = $1)), $10, $11, $12)
 		ON CONFLICT (network_id, hash) DO UPDATE SET main = true,
 		    state = CASE block.state WHEN 'orphaned' THEN 'immature' ELSE block.state END,
 		    state_at = CASE block.state WHEN 'orphaned' THEN now() ELSE block.state_at END
 		WHERE NOT block.main`,
-		networkID, c.Height, c.Hash[:], c.BlockTime.UTC(), storedTime(o.SeenAt), o.Reward, hashes, guid, f.MinerID, f.id(), f.at())
+		networkID, c.Height, c.Hash[:], c.BlockTime.UTC(), storedTime(o.SeenAt), o.Reward, hashes, guid, f.MinerID, f.id(), f.at(), f.Proof)
 	return err
 }
 
@@ -188,6 +200,7 @@ type foundShare struct {
 	ID         uuid.UUID `db:"id"`
 	MinerID    int64     `db:"miner_id"`
 	ReceivedAt time.Time `db:"received_at"`
+	Proof      []byte    `db:"-"` // null: not known
 }
 
 func (f foundShare) id() uuid.NullUUID { return uuid.NullUUID{UUID: f.ID, Valid: f.ID != uuid.Nil} }
@@ -195,19 +208,38 @@ func (f foundShare) at() sql.NullTime {
 	return sql.NullTime{Time: f.ReceivedAt.UTC(), Valid: f.ID != uuid.Nil}
 }
 
-// findShare looks for the share that was a block: the one with which the pool
-// submitted it, or a credited one with its proof.
-func findShare(ctx context.Context, tx *sqlx.Tx, networkID int16, c *ChainBlock) (f foundShare, err error) {
-	err = tx.GetContext(ctx, &f, `SELECT s.share_id AS id, w.miner_id, s.received_at
-		FROM block_submission s JOIN worker w ON w.id = s.worker_id
-		WHERE s.network_id = $1 AND s.hash = $2`, networkID, c.Hash[:])
-	if !errors.Is(err, sql.ErrNoRows) || c.Ours.Proof == nil {
-		return f, noRows(err)
+// findShare looks for the share that was a block of a height and hash: the
+// credited one with its proof, the one that was refused for its place in the chain
+// alone, or that with which the pool has submitted the block, in this order: a
+// verdict says when the share arrived, a submission when a frontend says it did. A
+// nil proof is the one that is known from before.
+func findShare(ctx context.Context, tx *sqlx.Tx, networkID int16, height int32, hash [32]byte, proof *[32]byte) (f foundShare, err error) {
+	var known []byte
+	if proof != nil {
+		known = proof[:]
 	}
-	// A share's height is that of the block before. Uses share_network_id_height_proof_key.
-	err = tx.GetContext(ctx, &f, `SELECT id, miner_id, received_at FROM share
-		WHERE network_id = $1 AND height = $2 AND proof = $3`, networkID, c.Height-1, c.Ours.Proof[:])
-	return f, noRows(err)
+	err = tx.GetContext(ctx, &known, `SELECT coalesce(CAST($3 AS bytea),
+		(SELECT proof FROM block WHERE network_id = $1 AND hash = $2), (SELECT proof FROM block_submission WHERE network_id = $1 AND hash = $2))`,
+		networkID, hash[:], known)
+	if err != nil {
+		return f, err
+	}
+	if known != nil {
+		// A share's height is that of the block before. Uses
+		// share_network_id_height_proof_key and rejected_share_sound.
+		err = tx.GetContext(ctx, &f, `SELECT id, miner_id, received_at FROM (
+			SELECT 1 AS n, id, miner_id, received_at, judged_at FROM share WHERE network_id = $1 AND height = $2 AND proof = $3
+			UNION ALL
+			SELECT 2, id, miner_id, received_at, judged_at FROM rejected_share
+			WHERE network_id = $1 AND height = $2 AND proof = $3 AND weight IS NOT NULL) AS s ORDER BY n, judged_at, received_at, id LIMIT 1`,
+			networkID, height-1, known)
+	}
+	if known == nil || errors.Is(err, sql.ErrNoRows) {
+		err = noRows(tx.GetContext(ctx, &f, `SELECT s.share_id AS id, w.miner_id, s.received_at
+			FROM block_submission s JOIN worker w ON w.id = s.worker_id WHERE s.network_id = $1 AND s.hash = $2`, networkID, hash[:]))
+	}
+	f.Proof = known
+	return f, err
 }
 
 func noRows(err error) error {

@@ -11,19 +11,20 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// LocateFinder looks again for the share that was a block: by the submission,
-// or by its proof where that is known. It returns the block as it is then.
+// LocateFinder looks again for the share that was a block whose round has not
+// ended: when the block was written down, its verdict may not have been there. A
+// nil proof is the one that is known from before. It returns the block as it is then.
 func (b *Books) LocateFinder(ctx context.Context, blockID int64, proof *[32]byte) (block Block, err error) {
 	err = b.inTx(ctx, "locate finder", func(ctx context.Context, tx *sqlx.Tx) error {
-		if block, err = lockBlock(ctx, tx, blockID); err != nil || !block.FoundAt.IsZero() {
+		if block, err = lockBlock(ctx, tx, blockID); err != nil || block.RoundID != 0 {
 			return err
 		}
-		f, err := findShare(ctx, tx, block.NetworkID, &ChainBlock{Height: block.Height, Hash: block.Hash, Ours: &FoundBlock{Proof: proof}})
+		f, err := findShare(ctx, tx, block.NetworkID, block.Height, block.Hash, proof)
 		if err != nil || f.MinerID == 0 {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE block SET finder_id = $2, share_id = $3, found_at = $4 WHERE id = $1`,
-			blockID, f.MinerID, f.id(), f.at())
+		_, err = tx.ExecContext(ctx, `UPDATE block SET finder_id = $2, share_id = $3, found_at = $4, proof = $5 WHERE id = $1`,
+			blockID, f.MinerID, f.id(), f.at(), f.Proof)
 		block.FinderID, block.ShareID, block.FoundAt = f.MinerID, f.ID, f.ReceivedAt.UTC()
 		return err
 	})

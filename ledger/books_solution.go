@@ -63,10 +63,13 @@ func (b *Books) KeptSolutions(ctx context.Context, from, until time.Time, limit 
 type Ruling struct {
 	NetworkID  int16
 	ReceivedAt time.Time
-	WorkerID   int64  // 0: of unknown work
-	Weight     int64  // of a credited share
-	Reason     string // empty: credited
-	Detail     string
+	WorkerID   int64 // 0: of unknown work
+	Weight     int64 // of a credited share
+	// Stands is true for a share that was refused for its place in the chain and
+	// credited when its block came to stand ([StaleWinner]).
+	Stands bool
+	Reason string // empty: credited
+	Detail string
 	// Owner is the share to which the proof is credited, where it is another one;
 	// the zero UUID otherwise.
 	Owner uuid.UUID
@@ -75,13 +78,14 @@ type Ruling struct {
 // rulingsSQL finds credited shares by share_network_id_height_proof_key, of
 // whichever network, and rejected ones by rejected_share_pkey.
 const rulingsSQL = `
-SELECT k.n, s.network_id, s.id, s.received_at, s.worker_id, s.weight, '' AS reason, '' AS detail
+SELECT k.n, s.network_id, s.id, s.received_at, s.worker_id, s.weight, '' AS reason, '' AS detail,
+    EXISTS (SELECT FROM stale_winner AS w WHERE w.network_id = s.network_id AND w.height = s.height AND w.proof = s.proof AND w.share_id = s.id) AS stands
 FROM unnest(CAST($1 AS integer[]), CAST($2 AS bytea[])) WITH ORDINALITY AS k (height, proof, n)
 CROSS JOIN network AS w
 CROSS JOIN LATERAL (SELECT * FROM share WHERE network_id = w.id AND height = k.height AND proof = k.proof OFFSET 0) AS s
 WHERE k.height >= 0
 UNION ALL
-SELECT k.n, r.network_id, r.id, r.received_at, coalesce(r.worker_id, 0), 0, r.reason, coalesce(r.detail, '')
+SELECT k.n, r.network_id, r.id, r.received_at, coalesce(r.worker_id, 0), 0, r.reason, coalesce(r.detail, ''), false
 FROM unnest(CAST($3 AS timestamptz[]), CAST($4 AS uuid[])) WITH ORDINALITY AS k (received_at, id, n)
 CROSS JOIN LATERAL (SELECT * FROM rejected_share WHERE received_at = k.received_at AND id = k.id OFFSET 0) AS r`
 
@@ -110,7 +114,7 @@ func (b *Books) Rulings(ctx context.Context, kept []KeptSolution) (map[uuid.UUID
 		var n int
 		var id uuid.UUID
 		var r Ruling
-		if err := rows.Scan(&n, &r.NetworkID, &id, &r.ReceivedAt, &r.WorkerID, &r.Weight, &r.Reason, &r.Detail); err != nil {
+		if err := rows.Scan(&n, &r.NetworkID, &id, &r.ReceivedAt, &r.WorkerID, &r.Weight, &r.Reason, &r.Detail, &r.Stands); err != nil {
 			return nil, wrap(ctx, "look up verdicts", err)
 		}
 		r.ReceivedAt = r.ReceivedAt.UTC()

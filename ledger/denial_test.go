@@ -97,6 +97,7 @@ var allowed = map[string]map[string][]string{
 		"miner_merge":         {"SELECT", "INSERT", "UPDATE"},
 		"wallet_decision":     {"SELECT", "INSERT"},
 		"imported":            {"SELECT", "INSERT"},
+		"stale_winner":        {"SELECT", "INSERT"},
 		"ban":                 {"SELECT", "INSERT", "UPDATE", "DELETE"},
 		"schedule":            {"SELECT", "INSERT", "UPDATE"},
 		"pool_last_share":     {"SELECT"},
@@ -335,7 +336,7 @@ func TestOnlyTheBackendMakesAndDropsPartitions(t *testing.T) {
 		"ensure_day_partitions(date,date)", "ensure_share_partitions(smallint,integer,integer)",
 		"drop_day_partitions(text,date)", "drop_share_partitions(smallint,timestamp with time zone)",
 		"share_partition_heights()", "settled_until(smallint)",
-		"lock_rounds(smallint)", "lock_chain(smallint)", "lock_payments(smallint)", "books_home()",
+		"lock_rounds(smallint)", "share_rounds(smallint)", "lock_chain(smallint)", "lock_payments(smallint)", "books_home()",
 	}
 	for _, role := range []string{ledger.RoleFrontend, ledger.RoleWeb, ledger.RoleBackend, "public"} {
 		for _, f := range functions {

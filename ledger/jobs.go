@@ -142,6 +142,7 @@ type BlockSubmission struct {
 	Height      int32
 	Seq         uint64    // of its job
 	ShareID     uuid.UUID `db:"share_id"`
+	Proof       [32]byte  `db:"-"` // of the share, as the backend computed it; zero where that is not known
 	WorkerID    int64     `db:"worker_id"`
 	ReceivedAt  time.Time `db:"received_at"`  // of the share
 	SubmittedAt time.Time `db:"submitted_at"` // the first time
@@ -156,15 +157,20 @@ type BlockSubmission struct {
 func (s *BackendStore) RecordSubmission(ctx context.Context, networkID int16, b *BlockSubmission) error {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
+	var proof []byte // null where it is not known
+	if b.Proof != [32]byte{} {
+		proof = b.Proof[:]
+	}
 	_, err := s.db.ExecContext(ctx, `
 		INSERT INTO block_submission AS s (network_id, hash, height, seq, share_id, worker_id, received_at, submitted_at,
-			stale, result, detail, attempts)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+			stale, result, detail, attempts, proof)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (network_id, hash) DO UPDATE SET
-			result = excluded.result, detail = excluded.detail, attempts = excluded.attempts, updated_at = now()
+			result = excluded.result, detail = excluded.detail, attempts = excluded.attempts, updated_at = now(),
+			proof = coalesce(s.proof, excluded.proof)
 		WHERE s.result <> 'accepted'`,
 		networkID, b.Hash[:], b.Height, int64(b.Seq), b.ShareID, b.WorkerID, storedTime(b.ReceivedAt), storedTime(b.SubmittedAt),
-		b.Stale, b.Result, freeText(b.Detail, MaxDetail), b.Attempts)
+		b.Stale, b.Result, freeText(b.Detail, MaxDetail), b.Attempts, proof)
 	return wrap(ctx, "record submission", err)
 }
 
@@ -174,11 +180,12 @@ func (s *BackendStore) Submissions(ctx context.Context, networkID int16, since t
 	defer cancel()
 	var rows []struct {
 		BlockSubmission
-		RawHash []byte `db:"hash"`
-		RawSeq  int64  `db:"raw_seq"`
+		RawHash  []byte `db:"hash"`
+		RawProof []byte `db:"proof"`
+		RawSeq   int64  `db:"raw_seq"`
 	}
 	err := s.db.SelectContext(ctx, &rows, `
-		SELECT hash, height, seq AS raw_seq, share_id, worker_id, received_at, submitted_at, stale, result, detail, attempts
+		SELECT hash, height, seq AS raw_seq, share_id, worker_id, received_at, submitted_at, stale, result, detail, attempts, proof
 		FROM block_submission WHERE network_id = $1 AND submitted_at >= $2 ORDER BY submitted_at, hash`,
 		networkID, storedTime(since))
 	if err != nil {
@@ -190,6 +197,7 @@ func (s *BackendStore) Submissions(ctx context.Context, networkID int16, since t
 		list[i].Seq = uint64(rows[i].RawSeq)
 		list[i].ReceivedAt, list[i].SubmittedAt = list[i].ReceivedAt.UTC(), list[i].SubmittedAt.UTC()
 		copy(list[i].Hash[:], rows[i].RawHash)
+		copy(list[i].Proof[:], rows[i].RawProof)
 	}
 	return list, nil
 }

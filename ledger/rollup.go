@@ -108,6 +108,11 @@ func (w *writer) tallies() (map[minuteKey]*tally, map[reasonKey]int64) {
 		}
 		reasons[reasonKey{max(r.WorkerID, 0), r.dayAt.Truncate(time.Hour), r.Reason}]++
 	}
+	for _, r := range w.revoked { // has a worker
+		at(0, r).rejected--
+		at(r.WorkerID, r).rejected--
+		reasons[reasonKey{r.WorkerID, r.dayAt.Truncate(time.Hour), r.Reason}]--
+	}
 	return minutes, reasons
 }
 

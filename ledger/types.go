@@ -91,7 +91,9 @@ type Verdict struct {
 	HasProof bool
 
 	// Weight is the expected number of hashes of the work's target, at least 1
-	// for a credited share.
+	// for a credited share. Of a share that is refused for its place in the chain
+	// and for nothing else it is what the share is worth should its block come to
+	// stand on the best chain; 0 for all other refusals.
 	Weight int64
 	// Reason is empty for a credited share, otherwise the stable public name of
 	// the rejection. Detail is for the operator.

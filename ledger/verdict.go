@@ -122,6 +122,10 @@ func (s *BackendStore) prepareBatch(networkID int16, verdicts []Verdict) (*batch
 		}
 		if v.Reason != "" {
 			v.Reason = freeText(v.Reason, MaxReason)
+			if !v.HasProof || v.Height < 0 || v.WorkerID < 1 || v.MinerID < 1 {
+				v.Weight = 0 // nobody's, whatever becomes of its block
+			}
+			v.Weight = max(v.Weight, 0)
 		}
 		v.Detail = freeText(v.Detail, MaxDetail)
 		v.HashesPerSecond = max(v.HashesPerSecond, 0)
@@ -197,7 +201,9 @@ type writer struct {
 	batch    *batch
 	credited []*row // to be written, sorted by proof
 	rejected []*row // to be written, in order of arrival
-	written  Written
+	// revoked are refusals that stood and are credited now: see creditWinners.
+	revoked []*row
+	written Written
 }
 
 // knownSQL finds the batch's proofs by share_network_id_height_proof_key and
@@ -246,7 +252,7 @@ func (w *writer) sort(ctx context.Context) error {
 // reject turns a credited share into the rejection of a duplicate.
 func (w *writer) reject(r *row) {
 	dup := *r
-	dup.Reason, dup.Detail, dup.duplicate = ReasonDuplicate, "", true
+	dup.Reason, dup.Detail, dup.Weight, dup.duplicate = ReasonDuplicate, "", 0, true
 	w.rejected = append(w.rejected, &dup)
 }
 

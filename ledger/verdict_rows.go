@@ -24,12 +24,12 @@ RETURNING id`
 
 	// Relies on rejected_share_pkey.
 	insertRejectedSQL = `
-INSERT INTO rejected_share (received_at, judged_at, worker_id, miner_id, height, network_id, id, work_id, proof, reason, detail, remote_ip)
-SELECT r.received_at, $1, nullif(r.worker_id, 0), nullif(r.miner_id, 0), r.height, $2, r.id, r.work_id, nullif(r.proof, ''), r.reason, nullif(r.detail, ''), r.remote_ip
+INSERT INTO rejected_share (received_at, judged_at, worker_id, miner_id, height, network_id, id, work_id, proof, reason, detail, remote_ip, weight)
+SELECT r.received_at, $1, nullif(r.worker_id, 0), nullif(r.miner_id, 0), r.height, $2, r.id, r.work_id, nullif(r.proof, ''), r.reason, nullif(r.detail, ''), r.remote_ip, nullif(r.weight, 0)
 FROM unnest(
     CAST($3 AS timestamptz[]), CAST($4 AS bigint[]), CAST($5 AS bigint[]), CAST($6 AS integer[]), CAST($7 AS uuid[]),
-    CAST($8 AS uuid[]), CAST($9 AS bytea[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS inet[])
-) AS r (received_at, worker_id, miner_id, height, id, work_id, proof, reason, detail, remote_ip)
+    CAST($8 AS uuid[]), CAST($9 AS bytea[]), CAST($10 AS text[]), CAST($11 AS text[]), CAST($12 AS inet[]), CAST($13 AS bigint[])
+) AS r (received_at, worker_id, miner_id, height, id, work_id, proof, reason, detail, remote_ip, weight)
 ON CONFLICT (received_at, id) DO NOTHING
 RETURNING id`
 
@@ -132,11 +132,11 @@ func (w *writer) insertRejected(ctx context.Context) error {
 	sortByArrival(w.rejected)
 	n := len(w.rejected)
 	times, ids, reasons, details := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	workers, miners := make([]int64, n), make([]int64, n)
+	workers, miners, weights := make([]int64, n), make([]int64, n), make([]int64, n)
 	heights, works, ips, proofs := make([]*int32, n), make([]*string, n), make([]*string, n), make([][]byte, n)
 	for i, r := range w.rejected {
 		times[i], ids[i], reasons[i], details[i] = timeText(r.dayAt), r.id, r.Reason, r.Detail
-		workers[i], miners[i], ips[i] = r.WorkerID, r.MinerID, ipText(r.RemoteIP)
+		workers[i], miners[i], ips[i], weights[i] = r.WorkerID, r.MinerID, ipText(r.RemoteIP), r.Weight
 		if r.WorkID != uuid.Nil {
 			work := r.WorkID.String()
 			works[i] = &work
@@ -147,7 +147,7 @@ func (w *writer) insertRejected(ctx context.Context) error {
 	}
 	inserted, err := w.insertedIDs(ctx, insertRejectedSQL, w.batch.now, w.batch.networkID, pq.Array(times), pq.Array(workers),
 		pq.Array(miners), pq.Array(heights), pq.Array(ids), pq.Array(works), pq.Array(proofs),
-		pq.Array(reasons), pq.Array(details), pq.Array(ips))
+		pq.Array(reasons), pq.Array(details), pq.Array(ips), pq.Array(weights))
 	if err != nil {
 		return err
 	}

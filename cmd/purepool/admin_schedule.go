@@ -121,8 +121,9 @@ func describeRun(job string, r *role.Report) (words string, value any) {
 	switch job {
 	case role.JobWatch:
 		w := &r.Watch
-		return fmt.Sprintf("height %d of %d; %d blocks new, %d of the pool, %d replaced, %d orphaned", w.Height, w.Tip, w.Added, w.Ours, w.Left, w.Orphaned),
-			map[string]any{"height": w.Height, "tip": w.Tip, "added": w.Added, "ours": w.Ours, "replaced": w.Left, "orphaned": w.Orphaned}
+		return fmt.Sprintf("height %d of %d; %d blocks new, %d of the pool, %d replaced, %d orphaned, %s credited after all",
+				w.Height, w.Tip, w.Added, w.Ours, w.Left, w.Orphaned, plural(w.Won, "stale share")),
+			map[string]any{"height": w.Height, "tip": w.Tip, "added": w.Added, "ours": w.Ours, "replaced": w.Left, "orphaned": w.Orphaned, "stale_shares_credited": w.Won}
 	case role.JobCloseRounds:
 		return plural(r.Closed, "round") + " ended", map[string]any{"closed": r.Closed}
 	case role.JobShareOut:

@@ -72,8 +72,18 @@ func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name st
 	}
 	s.feed.Listen(maker.Notify)
 	p.stack.run("jobs of "+name, maker.Run)
+	var v *validate.Template
+	open := make(chan struct{}) // when v is there
 	submitter, err := jobs.NewSubmitter(jobs.SubmitConfig{
 		Network: name, NetworkID: id, Dir: dir, Timeout: n.DaemonTimeout, OnAccepted: func() { s.feed.Tell(tip.SourceOwn) },
+		Late: func(ctx context.Context, share *job.Share) error {
+			select {
+			case <-open:
+				return v.Late(ctx, share)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
 		Logger: p.log, Registerer: p.registry,
 	}, keeper, s.daemons, store)
 	if err != nil {
@@ -83,7 +93,7 @@ func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name st
 	p.stack.run("winning shares of "+name, func(ctx context.Context) error {
 		return broker.ConsumeBlocks(ctx, name, submitter.Message)
 	})
-	v, err := validate.NewTemplate(validate.TemplateConfig{
+	v, err = validate.NewTemplate(validate.TemplateConfig{
 		Config: validate.Config{
 			Network: name, NetworkID: id,
 			Rules: validate.Rules{
@@ -96,6 +106,7 @@ func (p *process) mint(broker *queue.Broker, store *ledger.BackendStore, name st
 	if err != nil {
 		return err
 	}
+	close(open)
 	p.stack.run("validator of "+name, func(ctx context.Context) error {
 		return judge(ctx, b.DrainTimeout, broker, name, b.ValidatorParallelism, v)
 	})

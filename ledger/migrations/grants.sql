@@ -34,7 +34,7 @@ GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverse
 GRANT SELECT, INSERT, UPDATE ON chain_block, chain_watch, consolidation, payout, schedule TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON round_weight, late_window, miner_rating TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON payment_guard, miner_merge TO purepool_backend;
-GRANT SELECT, INSERT ON wallet_decision, imported TO purepool_backend;
+GRANT SELECT, INSERT ON wallet_decision, imported, stale_winner TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ban TO purepool_backend;
 GRANT SELECT ON pool_last_share TO purepool_backend;
 -- The operator's numbers are those of the pages.
@@ -51,6 +51,7 @@ GRANT EXECUTE ON FUNCTION
     drop_share_partitions(smallint, timestamptz),
     share_partition_heights(),
     lock_rounds(smallint),
+    share_rounds(smallint),
     lock_chain(smallint),
     lock_payments(smallint),
     books_home(),

@@ -42,6 +42,11 @@ type SubmitConfig struct {
 	// a block that no daemon has judged is given up; 1 h, 12.
 	GiveUpAfter time.Duration
 	GiveUpDepth int32
+	// Late judges a winning share that is stale by its frontend's word, and so does
+	// not come the way of all shares, until its refusal stands in the ledger. It is
+	// called beside the submission, and returns an error only when ctx ends. It may be
+	// nil: such a share then leaves no trace but its block.
+	Late func(ctx context.Context, share *job.Share) error
 	// OnAccepted is called when a daemon has taken a block. It may be nil.
 	OnAccepted func()
 
@@ -234,12 +239,15 @@ func (s *Submitter) submit(r *record) {
 	s.metrics.pending.Inc()
 	defer s.metrics.pending.Dec()
 	row := &ledger.BlockSubmission{
-		Hash: r.Hash, Height: r.Height, Seq: r.Share.Job, ShareID: job.Identity(s.cfg.Network, &r.Share), WorkerID: r.Share.Worker,
+		Hash: r.Hash, Height: r.Height, Seq: r.Share.Job, ShareID: job.Identity(s.cfg.Network, &r.Share), Proof: r.Share.Proof, WorkerID: r.Share.Worker,
 		ReceivedAt: r.Share.ReceivedAt.Time(), SubmittedAt: s.cfg.Now(), Stale: r.Share.Stale, Result: ledger.SubmissionPending,
 	}
 	// Beside, not before: a database that hangs must not cost a block.
 	var noted sync.WaitGroup
 	noted.Go(func() { s.note(row) })
+	if r.Share.Stale && s.cfg.Late != nil {
+		noted.Go(func() { s.late(r) })
+	}
 	defer noted.Wait()
 	wait := s.cfg.MinWait
 	for round := 1; ; round++ {
@@ -265,7 +273,8 @@ func (s *Submitter) submit(r *record) {
 	}
 }
 
-// finish writes down what became of a block.
+// finish writes down what became of a block: in the ledger first, so that whatever
+// dies before it knows all is tried once more at the next start.
 func (s *Submitter) finish(r *record, row *ledger.BlockSubmission, result, detail string, rounds int, noted *sync.WaitGroup) {
 	s.metrics.blocks.WithLabelValues(result).Inc()
 	level := slog.LevelInfo
@@ -278,16 +287,27 @@ func (s *Submitter) finish(r *record, row *ledger.BlockSubmission, result, detai
 	s.cfg.Logger.Log(context.Background(), level, "block submitted", slog.String("network", s.cfg.Network),
 		slog.Int64("height", int64(r.Height)), slog.String("hash", fmt.Sprintf("%x", r.Hash)), slog.String("result", result),
 		slog.String("daemons", detail), slog.Bool("stale", r.Share.Stale))
+	noted.Wait()
+	done := *row
+	done.Result, done.Detail, done.Attempts = result, detail, rounds
+	s.insist("result of a block", func() error { return s.store.RecordSubmission(s.ctx, s.cfg.NetworkID, &done) })
+	if s.ctx.Err() != nil {
+		return // what stands in the ledger is not certain: the journal keeps the block
+	}
 	err := s.journal.write(record{
 		At: s.cfg.Now().UnixMicro(), Hash: r.Hash, Height: r.Height, Share: r.Share, Result: result, Detail: detail,
 	})
 	if err != nil {
 		s.cfg.Logger.Error("result of a block could not be journaled", slog.String("network", s.cfg.Network), slog.Any("error", err))
 	}
-	noted.Wait()
-	done := *row
-	done.Result, done.Detail, done.Attempts = result, detail, rounds
-	s.insist("result of a block", func() error { return s.store.RecordSubmission(s.ctx, s.cfg.NetworkID, &done) })
+}
+
+// late lets a stale share be judged.
+func (s *Submitter) late(r *record) {
+	if err := s.cfg.Late(s.ctx, &r.Share); err != nil && s.ctx.Err() == nil {
+		s.cfg.Logger.Error("late share of a block could not be judged", slog.String("network", s.cfg.Network),
+			slog.String("hash", fmt.Sprintf("%x", r.Hash)), slog.Any("error", err))
+	}
 }
 
 // round hands a block to all daemons and sums their answers up.

@@ -125,10 +125,16 @@ func (h *history) block() {
 	b := h.chain.mine(1 + h.rng.Int64N(100_000))
 	v := h.verdict(h.name(), h.now, 1+h.rng.Int64N(50))
 	v.Height, v.Proof = int32(b.Height)-1, b.Hash
-	switch h.rng.IntN(4) {
+	switch h.rng.IntN(6) {
 	case 0:
 		h.late = append(h.late, v)
 	case 1: // its miner's connection broke
+	case 2: // it came too late, by all that was known
+		v.Reason = "StaleShare"
+		h.judge(v)
+	case 3: // and its verdict, too
+		v.Reason = "StaleShare"
+		h.late = append(h.late, v)
 	default:
 		h.judge(v)
 	}
@@ -242,6 +248,15 @@ func (h *history) end() {
 	}
 	h.done = append(h.done, "calm")
 	h.check()
+	var odd []string
+	h.must(h.super.Select(&odd, `SELECT format('block %s: %s credited, %s refused', b.height, c.n, r.n) FROM block b
+		CROSS JOIN LATERAL (SELECT count(*) AS n FROM share WHERE network_id = $1 AND height = b.height - 1 AND proof = b.proof) AS c
+		CROSS JOIN LATERAL (SELECT count(*) AS n FROM rejected_share WHERE network_id = $1 AND height = b.height - 1 AND proof = b.proof) AS r
+		WHERE b.network_id = $1 AND b.main AND r.n > 0`, h.net))
+	if len(odd) > 0 {
+		h.t.Errorf("shares whose block stands are refused: %v after %v", odd, h.done)
+	}
+	h.wantRollUps()
 	list, err := h.books.UnfinishedPayments(h.t.Context(), h.net)
 	h.must(err)
 	for _, p := range list {

@@ -18,7 +18,8 @@ import (
 type ChainBooks interface {
 	ChainTip(ctx context.Context, networkID int16) (ledger.ChainPosition, bool, error)
 	MainChain(ctx context.Context, networkID int16, from int32, limit int) ([]ledger.ChainPosition, error)
-	Extend(ctx context.Context, networkID int16, base *ledger.ChainPosition, blocks []ledger.ChainBlock) error
+	Extend(ctx context.Context, networkID int16, base *ledger.ChainPosition, blocks []ledger.ChainBlock) ([]ledger.StaleWinner, error)
+	CreditWinners(ctx context.Context, networkID int16) ([]ledger.StaleWinner, error)
 	MarkOrphans(ctx context.Context, networkID int16, depth int32) ([]ledger.Block, error)
 	ChainLooked(ctx context.Context, networkID int16) (time.Time, error)
 	NoteChainLook(ctx context.Context, networkID int16, at time.Time) error
@@ -132,6 +133,7 @@ type Progress struct {
 	Ours     int   // of them, those that pay the pool
 	Left     int   // blocks that left the best chain
 	Orphaned int   // blocks of the pool that are orphaned now
+	Won      int   // shares credited that were refused as stale, since their block stands
 }
 
 // Look catches up with the daemon's chain: blocks found since, blocks replaced,
@@ -171,6 +173,14 @@ func (w *Watcher) Look(ctx context.Context) (p Progress, err error) {
 				slog.Int("height", int(p.Height)), slog.Int("tip", int(p.Tip)), slog.Int("blocks", p.Added))
 		}
 	}
+	// A verdict may come after its block, and a submission too.
+	w.opts.Fail.Hit("watch.before-credit")
+	won, err := w.books.CreditWinners(ctx, w.opts.NetworkID)
+	if err != nil {
+		return p, err
+	}
+	w.opts.Fail.Hit("watch.after-credit")
+	w.credited(&p, won)
 	if err := w.books.NoteChainLook(ctx, w.opts.NetworkID, asked); err != nil {
 		return p, err
 	}
@@ -219,10 +229,12 @@ func (w *Watcher) step(ctx context.Context, p *Progress, asked time.Time, synced
 		return false, err
 	}
 	w.opts.Fail.Hit("watch.before-extend")
-	if err := w.books.Extend(ctx, w.opts.NetworkID, base, blocks); err != nil {
+	won, err := w.books.Extend(ctx, w.opts.NetworkID, base, blocks)
+	if err != nil {
 		return false, err
 	}
 	w.opts.Fail.Hit("watch.after-extend")
+	w.credited(p, won)
 	p.Added += len(blocks)
 	p.Left += int(tip.Height - base.Height)
 	p.Height = blocks[len(blocks)-1].Height
@@ -249,7 +261,18 @@ func (w *Watcher) begin(ctx context.Context, p *Progress) error {
 	blocks[0].Ours = nil // whoever found it, it was before our time
 	w.opts.Logger.Info("the chain is followed from here on", slog.String("network", w.opts.Network), slog.Int("height", int(height)))
 	p.Height = height
-	return w.books.Extend(ctx, w.opts.NetworkID, nil, []ledger.ChainBlock{blocks[0].ChainBlock})
+	_, err = w.books.Extend(ctx, w.opts.NetworkID, nil, []ledger.ChainBlock{blocks[0].ChainBlock})
+	return err
+}
+
+// credited tells of shares that were refused as stale and are credited now.
+func (w *Watcher) credited(p *Progress, won []ledger.StaleWinner) {
+	p.Won += len(won)
+	for i := range won {
+		w.opts.Logger.Info("a share that was refused is credited, since its block stands", slog.String("network", w.opts.Network),
+			slog.Int("height", int(won[i].Height)+1), slog.String("share", won[i].ShareID.String()), slog.Int64("miner", won[i].MinerID),
+			slog.String("reason", won[i].Reason), slog.Int64("weight", won[i].Weight))
+	}
 }
 
 // fork returns the highest block that both the books and the daemon have on the
@@ -358,7 +381,7 @@ func (w *Watcher) found(ctx context.Context, info *BlockInfo, asked time.Time) e
 type watcherMetrics struct {
 	height, behind, lastLook prometheus.Gauge
 	found, orphaned, left    prometheus.Counter
-	failures                 prometheus.Counter
+	won, failures            prometheus.Counter
 }
 
 func newWatcherMetrics(r prometheus.Registerer, network string) *watcherMetrics {
@@ -369,9 +392,10 @@ func newWatcherMetrics(r prometheus.Registerer, network string) *watcherMetrics 
 		found:    counter(network, "purepool_blocks_found_total", "Blocks of the chain that pay the pool."),
 		orphaned: counter(network, "purepool_blocks_orphaned_total", "Blocks of the pool that were orphaned."),
 		left:     counter(network, "purepool_chain_blocks_replaced_total", "Blocks that left the best chain in a reorganisation."),
+		won:      counter(network, "purepool_stale_winners_credited_total", "Shares that were refused as stale and credited when their block came to stand."),
 		failures: counter(network, "purepool_chain_failures_total", "Looks at the chain that failed."),
 	}
-	register(r, m.height, m.behind, m.lastLook, m.found, m.orphaned, m.left, m.failures)
+	register(r, m.height, m.behind, m.lastLook, m.found, m.orphaned, m.left, m.won, m.failures)
 	return m
 }
 
@@ -379,6 +403,7 @@ func (m *watcherMetrics) look(p Progress, err error, now time.Time) {
 	m.found.Add(float64(p.Ours))
 	m.orphaned.Add(float64(p.Orphaned))
 	m.left.Add(float64(p.Left))
+	m.won.Add(float64(p.Won))
 	if err != nil {
 		m.failures.Inc()
 		return

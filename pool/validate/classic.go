@@ -50,8 +50,15 @@ type candidate struct {
 }
 
 func (c *candidate) reject(r Reason, detail string) {
-	c.verdict.Reason, c.verdict.Detail = string(r), detail
+	c.verdict.Reason, c.verdict.Detail, c.verdict.Weight = string(r), detail, 0
 	c.decided = true
+}
+
+// misplace refuses a share for its place in the chain and nothing else: it keeps
+// its weight, which is what it is worth should its block come to stand on the best
+// chain after all.
+func (c *candidate) misplace(r Reason) {
+	c.verdict.Reason, c.decided = string(r), true
 }
 
 // read parses the share. What the front desk refused already is only written

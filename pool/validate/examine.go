@@ -161,9 +161,9 @@ func (v *Validator) checkTip(ctx context.Context, c *candidate) error {
 	}
 	switch {
 	case standing == tip.Unknown && v.tips.HeightReigned(s.PrevHeight, arrived):
-		c.reject(PrevBlockWrong, "")
+		c.misplace(PrevBlockWrong)
 	case standing != tip.Current:
-		c.reject(WrongHeight, "")
+		c.misplace(WrongHeight)
 	case s.Nonce > v.tips.MaxNonce(t, arrived.Add(v.cfg.NonceSlack)):
 		c.reject(NonceTooHigh, "")
 	case t.Height != s.PrevHeight:

@@ -169,6 +169,28 @@ func (i *item) reject(r Reason, detail string) {
 	i.decided = true
 }
 
+// misplace refuses a share for its place in the chain. Where that is all, it is
+// known what the share is worth should its block come to stand on the best chain
+// after all: 0 says that there is more wrong with it.
+func (i *item) misplace(r Reason, worth int64) {
+	i.reject(r, "")
+	i.verdict.Weight = worth
+}
+
+// Late judges a winning share that a frontend has sent as a block and not as a
+// share, since it came too late for its job: it is refused, and stands in the ledger
+// with what it is worth should its block come to stand. It returns an error only when
+// ctx ends first.
+func (v *Template) Late(ctx context.Context, share *job.Share) error {
+	text, err := v.codec.EncodeShares([]job.Share{*share})
+	if err != nil {
+		return err
+	}
+	return v.Judge(ctx, []*queue.Share{{
+		ID: job.Identity(v.base.cfg.Network, share), ReceivedAt: share.ReceivedAt.Time(), RemoteIP: share.RemoteIP, Template: text,
+	}})
+}
+
 // Judge brings the shares of some messages to verdicts in the ledger, or to the
 // dead letters. It returns an error only when ctx ends first.
 func (v *Template) Judge(ctx context.Context, messages []*queue.Share) error {
@@ -440,28 +462,41 @@ func (v *Template) check(ctx context.Context, i *item) error {
 		arrived = issued
 		i.verdict.ReceivedAt = issued
 	}
-	target := s.Target.Target()
-	easiest := v.base.cfg.Rules.EasiestTarget
+	fault, detail := v.fault(i, arrived)
 	switch {
+	case s.Stale && fault != "":
+		i.misplace(StaleShare, 0)
 	case s.Stale:
-		i.reject(StaleShare, "")
-	case arrived.Sub(i.job.IssuedAt.Time()) > v.base.cfg.Rules.WorkLifetime:
-		i.reject(WorkExpired, "")
-	case i.job.BindsTarget && s.Found.Target != s.Target:
-		i.reject(WorkTampered, "the target is not the one that stands in the coinbase")
-	case compare(target, easiest) > 0:
-		i.reject(WorkTampered, "the target is easier than any that this pool asks for")
-	case v.hardest != 0 && compare(target, v.hardest.Target()) < 0:
-		i.reject(WorkTampered, "the target is harder than any that this pool asks for")
-	case !i.job.TimeAllowed(s.Found.Time, job.MomentOf(arrived)):
-		i.reject(TimeOutOfRange, "")
-	case !target.MetBy(i.proof):
-		i.reject(HashTargetExceeded, "")
+		i.misplace(StaleShare, s.Target.Target().Weight())
+	case fault != "":
+		i.reject(fault, detail)
 	default:
-		i.verdict.Weight = target.Weight()
+		i.verdict.Weight = s.Target.Target().Weight()
 		return v.checkTip(ctx, i, arrived)
 	}
 	return nil
+}
+
+// fault is what is wrong with a share, wherever in the chain it is; empty:
+// nothing.
+func (v *Template) fault(i *item, arrived time.Time) (r Reason, detail string) {
+	s := i.share
+	target, easiest := s.Target.Target(), v.base.cfg.Rules.EasiestTarget
+	switch {
+	case arrived.Sub(i.job.IssuedAt.Time()) > v.base.cfg.Rules.WorkLifetime:
+		return WorkExpired, ""
+	case i.job.BindsTarget && s.Found.Target != s.Target:
+		return WorkTampered, "the target is not the one that stands in the coinbase"
+	case compare(target, easiest) > 0:
+		return WorkTampered, "the target is easier than any that this pool asks for"
+	case v.hardest != 0 && compare(target, v.hardest.Target()) < 0:
+		return WorkTampered, "the target is harder than any that this pool asks for"
+	case !i.job.TimeAllowed(s.Found.Time, job.MomentOf(arrived)):
+		return TimeOutOfRange, ""
+	case !target.MetBy(i.proof):
+		return HashTargetExceeded, ""
+	}
+	return "", ""
 }
 
 func compare(a, b pow.Target) int { return bytes.Compare(a[:], b[:]) }
@@ -478,9 +513,9 @@ func (v *Template) checkTip(ctx context.Context, i *item, arrived time.Time) err
 	case err != nil:
 		return err
 	case standing == tip.Stale:
-		i.reject(StaleShare, "")
+		i.misplace(StaleShare, i.verdict.Weight)
 	case standing == tip.Unknown && arrived.Sub(i.job.IssuedAt.Time()) > briefTip:
-		i.reject(PrevBlockWrong, "")
+		i.misplace(PrevBlockWrong, i.verdict.Weight)
 	}
 	return nil
 }

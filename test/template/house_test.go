@@ -198,18 +198,29 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 		must(t, err)
 		b.run("publisher", ear.Run)
 	}
+	var v *validate.Template
+	open := make(chan struct{}) // when v is there
+	late := func(ctx context.Context, share *job.Share) error {
+		select {
+		case <-open:
+			return v.Late(ctx, share)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	b.submitter, err = jobs.NewSubmitter(jobs.SubmitConfig{
-		Network: network, NetworkID: h.id, Dir: h.dir, OnAccepted: func() { b.feed.Tell(tip.SourceOwn) }, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
+		Network: network, NetworkID: h.id, Dir: h.dir, Late: late, OnAccepted: func() { b.feed.Tell(tip.SourceOwn) }, Logger: h.log, Registerer: b.registry, Timeout: 5 * time.Second,
 	}, b.keeper, b.client, b.store)
 	must(t, err)
 	b.ends = append(b.ends, func() { must(t, b.submitter.Close()) })
 	b.run("blocks", func(ctx context.Context) error { return broker.ConsumeBlocks(ctx, network, b.submitter.Message) })
 	anything := job.BitsOf("scrypt", job.MinDifficulty)
-	v, err := validate.NewTemplate(validate.TemplateConfig{Config: validate.Config{
+	v, err = validate.NewTemplate(validate.TemplateConfig{Config: validate.Config{
 		Network: network, NetworkID: h.id, Rules: validate.Rules{EasiestTarget: anything.Target()},
 		MaxWait: time.Second, Logger: h.log, Registerer: b.registry,
 	}}, b.store, b.keeper, b.submitter, follower, broker.DeadLetters())
 	must(t, err)
+	close(open)
 	b.run("validator", func(ctx context.Context) error {
 		deliveries, err := queue.Subscribe(ctx, broker, network, queue.SubscribeConfig{})
 		if err != nil {

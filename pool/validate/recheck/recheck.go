@@ -226,6 +226,8 @@ func (r *run) compare(id uuid.UUID, ruling *ledger.Ruling) {
 		d.Judge, d.Detail = "unanswered", r.bench.unanswered[id]
 	case verdict.Reason != ruling.Reason && ruling.Reason == string(validate.AlreadyKnown) && verdict.Reason == "" && ruling.Owner != uuid.Nil:
 		return // good by itself, and somebody else's
+	case verdict.Reason != "" && ruling.Stands && verdict.Weight == ruling.Weight:
+		return // refused for its place in the chain, and then its block came to stand
 	case verdict.Reason != ruling.Reason:
 		d.Judge, d.Detail = word(verdict.Reason), verdict.Detail
 	case verdict.Reason == "" && verdict.Weight != ruling.Weight:
