@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"purepool/internal/testkit"
 )
 
 // TestNothingIsPaidTwiceAfterTheBooksWereRestoredToAnEarlierMoment loses the
@@ -16,7 +18,7 @@ func TestNothingIsPaidTwiceAfterTheBooksWereRestoredToAnEarlierMoment(t *testing
 	y := &yard{root: t, t: t, dir: newFolder(t)}
 	y.miners = newNode(t)
 	y.pool = newNode(t, y.miners)
-	y.mine(120, y.pool.address())
+	y.mine(120, y.pool.Address())
 	archive := filepath.Join(y.dir, "archive")
 	must(t, os.Mkdir(archive, 0o777))
 	must(t, os.Chmod(archive, 0o777))
@@ -89,8 +91,8 @@ func TestNothingIsPaidTwiceAfterTheBooksWereRestoredToAnEarlierMoment(t *testing
 		y.settle()
 		// A person pays Carol by hand, without a tag: nobody can know what that was.
 		var txid string
-		y.pool.call("sendtoaddress", &txid, carol, 2)
-		y.mine(3, y.miners.address())
+		y.pool.Call("sendtoaddress", &txid, carol, 2)
+		y.mine(3, y.miners.Address())
 		sent := y.sends()
 
 		y.wants(y.purepool(1, "admin", "restore", dump, "--reason", "a drill"), "holds a pool already")
@@ -148,7 +150,7 @@ func (y *yard) recoverTo(moment, base, archive string) {
 		"restore_command":      fmt.Sprintf("cp %s/%%f %%p", archive),
 		"recovery_target_time": moment, "recovery_target_action": "promote",
 	})
-	eventually(y.t, "the recovery is over", func() bool {
+	testkit.Eventually(y.t, "the recovery is over", time.Minute, func() bool {
 		var going bool
 		return y.db.QueryRowContext(y.t.Context(), `SELECT pg_is_in_recovery()`).Scan(&going) == nil && !going
 	})

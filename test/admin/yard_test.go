@@ -7,18 +7,16 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	_ "github.com/lib/pq" // the driver of yard.db
 
-	"purepool/bbprpc"
+	"purepool/bbprpc/litecoindtest"
 	"purepool/ledger"
 	"purepool/ledger/pgcluster"
 	"purepool/test/house"
@@ -33,97 +31,19 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// node is a real daemon with a real wallet on its regression test chain.
-type node struct {
-	t      *testing.T
-	rpc    string
-	p2p    string
-	client *bbprpc.Client
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func newNode(t *testing.T, peers ...*node) *node {
+// newNode is a real daemon with a real wallet.
+func newNode(t *testing.T, peers ...*litecoindtest.Node) *litecoindtest.Node {
 	t.Helper()
-	dir, rpc, p2p := t.TempDir(), freePort(t), freePort(t)
-	n := &node{t: t, rpc: fmt.Sprintf("http://127.0.0.1:%d", rpc), p2p: fmt.Sprintf("127.0.0.1:%d", p2p)}
-	args := []string{
-		"-regtest", "-datadir=" + dir, "-server", "-printtoconsole=0", "-dnsseed=0", "-discover=0", "-listenonion=0",
-		"-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", fmt.Sprintf("-rpcport=%d", rpc), "-rpcuser=pool", "-rpcpassword=secret",
-		"-bind=" + n.p2p, "-fallbackfee=0.0001", "-keypool=20",
-	}
-	for _, p := range peers {
-		args = append(args, "-addnode="+p.p2p)
-	}
-	cmd := exec.Command("litecoind", args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("litecoind is needed for this test: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	var err error
-	n.client, err = bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: n.rpc, User: "pool", Password: "secret"}}, Timeout: 20 * time.Second})
-	must(t, err)
-	t.Cleanup(n.client.Close)
-	eventually(t, "the daemon answers", func() bool { return n.try("getblockcount", nil) == nil })
-	n.call("createwallet", nil, "pool")
+	n := litecoindtest.New(t, litecoindtest.Options{User: "pool", Password: "secret", Peers: peers})
+	n.Wallet()
 	return n
-}
-
-func (n *node) try(method string, result any, params ...any) error {
-	return n.client.Do(n.t.Context(), bbprpc.NewCall(method, result, params...))
-}
-
-func (n *node) call(method string, result any, params ...any) {
-	n.t.Helper()
-	if err := n.try(method, result, params...); err != nil {
-		n.t.Fatalf("%s: %v", method, err)
-	}
-}
-
-func (n *node) address() (address string) {
-	n.t.Helper()
-	n.call("getnewaddress", &address, "", "legacy")
-	return address
-}
-
-// received is what an address of this wallet has got, and in how many
-// transactions.
-func (n *node) received(address string) (amount int64, transactions int) {
-	n.t.Helper()
-	var list []struct {
-		Amount bbprpc.Amount
-		TxIDs  []string
-	}
-	n.call("listreceivedbyaddress", &list, 0, false, false, address)
-	if len(list) == 0 {
-		return 0, 0
-	}
-	return int64(list[0].Amount), len(list[0].TxIDs)
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
 }
 
 // yard is a pool's books and wallet, without anybody who mines.
 type yard struct {
 	root, t      *testing.T // of the whole test, of the part that runs
 	dir          string     // that the database's server may enter
-	pool, miners *node
+	pool, miners *litecoindtest.Node
 	cluster      *pgcluster.Cluster
 	database     string
 	config       string
@@ -195,7 +115,7 @@ url = %q
 user = "pool"
 password = "secret"
 `, dsn(ledger.RoleFrontend), dsn(ledger.RoleBackend), dsn(ledger.RoleWeb), dsn(pgcluster.Superuser),
-		filepath.Join(folder, "queue"), filepath.Join(folder, "state"), y.pool.address(), y.pool.rpc), 0o600))
+		filepath.Join(folder, "queue"), filepath.Join(folder, "state"), y.pool.Address(), y.pool.URL), 0o600))
 	db, err := sql.Open("postgres", y.cluster.DSN(pgcluster.Superuser, database)+" search_path=purepool")
 	must(y.t, err)
 	y.db = db
@@ -224,7 +144,7 @@ func (y *yard) wants(out string, words ...string) {
 // miner is an address of the miners' wallet, known to the books.
 func (y *yard) miner() string {
 	y.t.Helper()
-	address := y.miners.address()
+	address := y.miners.Address()
 	front, err := ledger.OpenFrontend(y.t.Context(), y.cluster.DSN(ledger.RoleFrontend, y.database), ledger.Options{MaxOpen: 1})
 	must(y.t, err)
 	defer front.Close()
@@ -248,17 +168,14 @@ func (y *yard) pay(want int) string {
 // mine makes blocks that pay the miners' node, and waits until both have them.
 func (y *yard) mine(n int, address string) {
 	y.t.Helper()
-	y.pool.call("generatetoaddress", nil, n, address)
-	eventually(y.t, "both daemons are at the same block", func() bool {
-		var a, b string
-		return y.pool.try("getbestblockhash", &a) == nil && y.miners.try("getbestblockhash", &b) == nil && a == b
-	})
+	y.pool.Generate(n, address)
+	y.pool.Agree(y.miners)
 }
 
 // settle runs payments and mines until nothing is under way.
 func (y *yard) settle() {
 	y.t.Helper()
-	stranger := y.miners.address()
+	stranger := y.miners.Address()
 	for range 8 {
 		y.pay(0)
 		var open int
@@ -282,7 +199,7 @@ func (y *yard) balance(address string) int64 {
 // sends is how many transactions the pool's wallet has sent.
 func (y *yard) sends() int {
 	y.t.Helper()
-	entries, err := y.pool.client.WalletEntries(y.t.Context(), 1000, 0)
+	entries, err := y.pool.Client.WalletEntries(y.t.Context(), 1000, 0)
 	must(y.t, err)
 	ids := map[string]bool{}
 	for _, e := range entries {
@@ -296,7 +213,7 @@ func (y *yard) sends() int {
 // wantReceived checks what the miners' own wallet has got: less the network fee.
 func (y *yard) wantReceived(address string, coins int64, transactions int) {
 	y.t.Helper()
-	got, n := y.miners.received(address)
+	got, n := y.miners.Received(address)
 	if want := coins * coin; n != transactions || got > want || got < want-coin/10 {
 		y.t.Errorf("%s got %d satoshis in %d transactions, want %d in %d", address, got, n, want, transactions)
 	}
