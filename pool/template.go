@@ -89,7 +89,8 @@ type TemplateDesk struct {
 	earlier []*job.Job // jobs before it for which shares may still come, oldest first
 	heardAt time.Time
 	absent  bool // there is nothing worth mining on
-	tellers map[int]func(*job.Job)
+	gone    bool // and what current's miners find is worth nothing
+	tellers map[int]func(j *job.Job, worthless bool)
 	next    int
 }
 
@@ -123,7 +124,8 @@ func NewTemplateDesk(cfg TemplateConfig, store TemplateStore, shares Queue, q Te
 		return nil, err
 	}
 	d := &TemplateDesk{
-		cfg: cfg, desk: workers, store: store, shares: shares, queue: q, codec: codec, absent: true, tellers: make(map[int]func(*job.Job)),
+		cfg: cfg, desk: workers, store: store, shares: shares, queue: q, codec: codec, absent: true,
+		tellers: make(map[int]func(*job.Job, bool)),
 	}
 	labels := prometheus.Labels{"network": cfg.Network.Name}
 	d.age = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -139,9 +141,9 @@ func NewTemplateDesk(cfg TemplateConfig, store TemplateStore, shares Queue, q Te
 	})
 	d.heard = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "purepool_desk_jobs_heard_total", ConstLabels: labels,
-		Help: "Jobs told by the backend: new, known, none (there is nothing to mine on), invalid.",
+		Help: "Jobs told by the backend: new, known, none (there is nothing to mine on), withdrawn (the last one is worth nothing), invalid.",
 	}, []string{"kind"})
-	for _, kind := range []string{"new", "known", "none", "invalid"} {
+	for _, kind := range []string{"new", "known", "none", "withdrawn", "invalid"} {
 		d.heard.WithLabelValues(kind)
 	}
 	d.checked = newCheckSeconds(cfg.Network.Name)
@@ -227,12 +229,8 @@ func (d *TemplateDesk) Run(ctx context.Context) error {
 
 // hear takes a job that the backend has told.
 func (d *TemplateDesk) hear(body []byte) {
-	if len(body) == 0 {
-		d.heard.WithLabelValues("none").Inc()
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.heardAt = d.cfg.Now()
-		d.withdraw("the backend has nothing worth mining on")
+	if worthless := job.IsWithdrawn(body); worthless || len(body) == 0 {
+		d.hearNone(worthless)
 		return
 	}
 	j, err := d.read(body)
@@ -260,19 +258,34 @@ func (d *TemplateDesk) hear(body []byte) {
 	d.publish(j)
 }
 
+// hearNone takes the word that nothing is worth mining on.
+func (d *TemplateDesk) hearNone(worthless bool) {
+	kind, why := "none", "the backend knows of nothing worth mining on"
+	if worthless {
+		kind, why = "withdrawn", "the tip has changed and there is no job on the new one"
+	}
+	d.heard.WithLabelValues(kind).Inc()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.heardAt = d.cfg.Now()
+	d.withdraw(worthless, why)
+}
+
 // publish tells all who watch. d.mu is held.
 func (d *TemplateDesk) publish(j *job.Job) {
-	d.absent = j == nil
+	d.absent, d.gone = j == nil, j == nil && d.gone
 	for _, tell := range d.tellers {
-		tell(j)
+		tell(j, d.gone)
 	}
 }
 
-// withdraw says that there is nothing worth mining on. d.mu is held.
-func (d *TemplateDesk) withdraw(why string) {
-	if d.absent {
+// withdraw says that there is nothing worth mining on, and perhaps that the last
+// job is worth nothing, which it stays until there is one again. d.mu is held.
+func (d *TemplateDesk) withdraw(worthless bool, why string) {
+	if d.absent && (d.gone || !worthless) {
 		return
 	}
+	d.gone = worthless
 	d.cfg.Logger.Warn("no new miners are let in", slog.String("network", d.cfg.Network.Name), slog.String("because", why))
 	d.publish(nil)
 }
@@ -281,28 +294,29 @@ func (d *TemplateDesk) listenForSilence() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.current != nil && d.cfg.Now().Sub(d.heardAt) > d.cfg.Silence {
-		d.withdraw("the backend is silent")
+		d.withdraw(false, "the backend is silent")
 	}
 }
 
 // Watch calls tell with the jobs for which shares may still come, oldest first and
 // the current one last, before it returns, and then with every new one, in order
 // and one at a time, until stop is called. A nil job says that there is nothing
-// worth mining on, until the next job, or until the last one is told again. tell
+// worth mining on, until the next job, or until the last one is told again; then
+// worthless says that what the last one's miners find is worth nothing. tell
 // returns quickly.
-func (d *TemplateDesk) Watch(tell func(*job.Job)) (stop func()) {
+func (d *TemplateDesk) Watch(tell func(j *job.Job, worthless bool)) (stop func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id := d.next
 	d.next++
 	d.tellers[id] = tell
 	for _, j := range d.earlier {
-		tell(j)
+		tell(j, false)
 	}
 	if d.current != nil {
-		tell(d.current)
+		tell(d.current, false)
 		if d.absent {
-			tell(nil)
+			tell(nil, d.gone)
 		}
 	}
 	return func() {

@@ -29,6 +29,7 @@ type counter struct {
 
 	mu   sync.Mutex
 	told []*job.Job
+	gone bool // the last one told is worth nothing
 }
 
 func openCounter(t *testing.T, silence time.Duration) *counter {
@@ -65,10 +66,10 @@ func openCounter(t *testing.T, silence time.Duration) *counter {
 		c.Close()
 		fail(c.broker.Close())
 	})
-	c.Watch(func(j *job.Job) {
+	c.Watch(func(j *job.Job, worthless bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.told = append(c.told, j)
+		c.told, c.gone = append(c.told, j), worthless
 	})
 	return c
 }
@@ -137,7 +138,7 @@ func TestJobsAreHandedOnOnceAndInOrder(t *testing.T) {
 		t.Errorf("%d jobs handed on", len(c.told))
 	}
 	var late *job.Job
-	stop := c.Watch(func(j *job.Job) { late = j })
+	stop := c.Watch(func(j *job.Job, _ bool) { late = j })
 	stop()
 	if late == nil || late.Seq != 8 {
 		t.Error("who comes later does not get the current job")
@@ -170,6 +171,49 @@ func TestNothingToMineOnIsTold(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	c.tell(c.job(6, nil), seq(6))
+}
+
+// What is known to be worth nothing stays so until there is a job: that a daemon
+// cannot be asked any more, or the backend is silent, changes nothing.
+func TestWithdrawnJobIsToldAsWorthless(t *testing.T) {
+	c := openCounter(t, 200*time.Millisecond)
+	worthless := func(want bool) {
+		t.Helper()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.gone != want || c.told[len(c.told)-1] != nil {
+			t.Errorf("worthless: %v, last told: %v", c.gone, c.told[len(c.told)-1])
+		}
+	}
+	c.tell(c.job(5, nil), seq(5))
+	c.tell(nil, none)
+	worthless(false)
+	if err := c.broker.TellJob(t.Context(), "regtest", job.Withdrawn()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c.mu.Lock()
+		gone := c.gone
+		c.mu.Unlock()
+		if gone {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the word is not heard")
+		}
+	}
+	if err := c.broker.TellJob(t.Context(), "regtest", nil); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // and then there is silence
+	worthless(true)
+	if len(c.told) != 3 {
+		t.Errorf("told %d times", len(c.told))
+	}
+	c.tell(c.job(6, nil), seq(6))
+	if c.gone || c.Ready(t.Context()) != nil {
+		t.Error("the next job is worth nothing, too")
+	}
 }
 
 func TestJobsOfOthersAndRubbishAreNotHandedOn(t *testing.T) {

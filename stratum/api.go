@@ -44,10 +44,11 @@ type Jobs interface {
 	// and the current one last, if there are any, before it returns, and then with
 	// every new one, in order and from one goroutine at a time,
 	// until stop is called; when stop has returned, tell will not be called again.
-	// A nil job says that there is nothing worth mining on: miners that are there
-	// keep what they have, new ones are not let in until the next job, or until the
-	// last one is told again. tell returns quickly.
-	Watch(tell func(*job.Job)) (stop func())
+	// A nil job says that there is nothing worth mining on: new miners are not let in
+	// until the next job, or until the last one is told again. Those that are there
+	// keep what they have, unless that is worthless: then their shares are stale, and
+	// they are sent away. tell returns quickly.
+	Watch(tell func(j *job.Job, worthless bool)) (stop func())
 }
 
 // ShareSink takes the shares of one template network. Both methods are called

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -84,6 +85,9 @@ type shelf struct {
 	cleanKey uint64     // key of the last clean job: what is older is stale
 	oldest   uint64     // key of the oldest job that is not stale
 	ready    bool       // there is something worth mining on for new miners
+	// withdrawn: all jobs are worthless, since this time of the server's; not ready.
+	withdrawn bool
+	since     time.Duration
 }
 
 func (sh *shelf) find(key uint64) *openJob {
@@ -124,7 +128,7 @@ func newBook(n *Network, cfg *Config, m *metrics) *book {
 		winsHandedOver: m.wins.WithLabelValues(n.Name, "handed_over"), winsLost: m.wins.WithLabelValues(n.Name, "failed"),
 	}
 	b.shelf.Store(new(shelf))
-	for _, result := range []string{"taken", "again", "invalid", "old", "missing"} {
+	for _, result := range []string{"taken", "again", "invalid", "old", "missing", "withdrawn"} {
 		m.jobs.WithLabelValues(n.Name, result)
 	}
 	return b
@@ -147,8 +151,9 @@ func (b *book) extranonce2Size() uint8 {
 }
 
 // take puts a new job on the shelf and reports whether there is one to broadcast.
-// It is called from one goroutine at a time.
-func (b *book) take(j *job.Job) bool {
+// No job withdraws what there is, at least for new miners. It is called from one
+// goroutine at a time.
+func (b *book) take(j *job.Job, worthless bool, now time.Duration) bool {
 	before := b.shelf.Load()
 	result, ok := "taken", false
 	switch {
@@ -156,15 +161,18 @@ func (b *book) take(j *job.Job) bool {
 		result = "missing"
 		after := *before
 		after.ready = false
+		if worthless && !before.withdrawn {
+			result, after.withdrawn, after.since = "withdrawn", true, now
+		}
 		b.shelf.Store(&after)
-		b.log.Warn("no job to mine on, new miners are not let in", slog.String("network", b.name))
+		b.log.Warn("no job to mine on, new miners are not let in", slog.String("network", b.name), slog.Bool("sent_away", after.withdrawn))
 	case b.refuse(j):
 		result = "invalid"
 	case before.current != nil && j.Seq == before.current.job.Seq && !before.ready:
 		// It was withdrawn, and is worth mining on again.
 		result, ok = "again", true
 		after := *before
-		after.ready = true
+		after.ready, after.withdrawn = true, false
 		b.shelf.Store(&after)
 	case before.current != nil && j.Seq <= before.current.job.Seq:
 		result = "old"

@@ -69,8 +69,9 @@ type Config struct {
 	// work unasked (6 h; work is good for a day).
 	WorkRefresh time.Duration
 	// DrainTime is over how long connections are closed when the server stops (10
-	// s), so that not all miners reconnect at once; DrainTo names the host and port
-	// they are told to go to; empty: where they came from.
+	// s), so that not all miners reconnect at once, or when their work has become
+	// worthless; DrainTo names the host and port they are told to go to when the server
+	// stops; empty: where they came from.
 	DrainTime time.Duration
 	DrainTo   DrainTarget
 

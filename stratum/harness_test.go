@@ -47,18 +47,18 @@ type jobs struct {
 	seq     uint64
 	earlier []*job.Job // before current, told to who watches
 	current *job.Job
-	tell    func(*job.Job)
+	tell    func(*job.Job, bool)
 }
 
-func (j *jobs) Watch(tell func(*job.Job)) func() {
+func (j *jobs) Watch(tell func(*job.Job, bool)) func() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.tell = tell
 	for _, old := range j.earlier {
-		tell(old)
+		tell(old, false)
 	}
 	if j.current != nil {
-		tell(j.current)
+		tell(j.current, false)
 	}
 	return func() {
 		j.mu.Lock()
@@ -78,7 +78,7 @@ func (j *jobs) next(clean bool, change func(*job.Job)) *job.Job {
 	}
 	j.current = made
 	if j.tell != nil {
-		j.tell(made)
+		j.tell(made, false)
 	}
 	return made
 }
@@ -89,10 +89,21 @@ func (j *jobs) now() *job.Job {
 	return j.current
 }
 
-func (j *jobs) missing() {
+func (j *jobs) missing() { j.none(false) }
+
+// none says that there is nothing to mine on, and perhaps that the last job is
+// worth nothing.
+func (j *jobs) none(worthless bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.tell(nil)
+	j.tell(nil, worthless)
+}
+
+// again tells the last job once more.
+func (j *jobs) again() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.tell(j.current, false)
 }
 
 // sampleJob is sound, and no hash meets its own target.

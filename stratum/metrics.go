@@ -55,7 +55,7 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 		retargets:    counter("retargets_total", "Changes of a connection's difficulty.", "port", "direction"),
 		checkSeconds: histogram("share_seconds", "Time from a share's line to its answer.", prometheus.ExponentialBuckets(0.0001, 2, 16), "port"),
 		broadcasts:   histogram("broadcast_seconds", "Time to write a new job to all connections of an event loop.", prometheus.ExponentialBuckets(0.001, 2, 12), "network"),
-		jobs:         counter("jobs_total", "Jobs by what became of them: taken, again (told anew after it was withdrawn), invalid, old, missing.", "network", "result"),
+		jobs:         counter("jobs_total", "Jobs by what became of them: taken, again (told anew after it was withdrawn), invalid, old, missing (there is none for new miners), withdrawn (there is none, and those that are there are sent away).", "network", "result"),
 		jobHeight:    gauge("job_height", "Height of the current job.", "network"),
 		jobIssued:    gauge("job_issued_timestamp_seconds", "When the current job was issued.", "network"),
 		jobReady:     gauge("job_ready", "1 while there is a job for new miners, else 0.", "network"),

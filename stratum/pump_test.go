@@ -28,7 +28,7 @@ type pump struct {
 
 type fixedJob struct{ j *job.Job }
 
-func (f fixedJob) Watch(tell func(*job.Job)) func() { tell(f.j); return func() {} }
+func (f fixedJob) Watch(tell func(*job.Job, bool)) func() { tell(f.j, false); return func() {} }
 
 type nothing struct{}
 

@@ -45,7 +45,7 @@ const (
 	ClosedBanned
 	// ClosedMemory: the shared memory for unfinished lines is used up.
 	ClosedMemory
-	// ClosedNoJob: there is nothing to mine on.
+	// ClosedNoJob: there is nothing to mine on, or what there was is worthless now.
 	ClosedNoJob
 	// ClosedFiles: the process may not open more files.
 	ClosedFiles

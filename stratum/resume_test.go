@@ -166,9 +166,7 @@ func TestJobThatIsToldAgainAfterItWasWithdrawnLetsMinersIn(t *testing.T) {
 	there := p.dial(t).login(rig)
 	p.jobs.missing()
 	p.dial(t).closed()
-	p.jobs.mu.Lock()
-	p.jobs.tell(p.jobs.current)
-	p.jobs.mu.Unlock()
+	p.jobs.again()
 	c := p.dial(t).login(rig)
 	if r := c.submit(rig, 1); string(r.Result) != "true" {
 		t.Error(r.line)

@@ -261,8 +261,8 @@ func (st *stages) stop() {
 
 // watch follows the network's jobs.
 func (b *book) watch(srv *Server) (stop func()) {
-	return b.jobs.Watch(func(j *job.Job) {
-		if b.take(j) {
+	return b.jobs.Watch(func(j *job.Job, worthless bool) {
+		if b.take(j, worthless, srv.now()) {
 			srv.wakeKeepers()
 		}
 	})
@@ -322,9 +322,6 @@ func (srv *Server) tidy(ctx context.Context) {
 // now is the time since the server was made: monotonic, and small enough to be
 // kept in seconds in 32 bits.
 func (srv *Server) now() time.Duration { return time.Since(srv.started) }
-
-// moment is the time of day, for what is stored.
-func (srv *Server) moment() job.Moment { return job.MomentOf(time.Now()) }
 
 func (srv *Server) nextExtranonce1() job.Extranonce1 {
 	return job.MakeExtranonce1(srv.cfg.Frontend, srv.counter.Add(1))

@@ -1,6 +1,10 @@
 package stratum
 
-import "time"
+import (
+	"time"
+
+	"purepool/pool/job"
+)
 
 // vardiffSweep is how often a silent miner is looked at.
 const vardiffSweep = 5
@@ -25,10 +29,29 @@ func (l *loop) sweep(s *session) {
 		s.close(ClosedBanned)
 	case s.port.Dialect == Classic:
 		s.refreshWork()
+	case s.workless(now):
+		if s.has(subscribed) {
+			l.out = appendShowMessage(l.out, "The chain has a new block and the pool no work on it: connection closed, please use your other pools until it has")
+		}
+		s.fail(ClosedNoJob)
 	case s.vary.sent != 0 && !s.has(fixed) && (uint32(s.at)+seconds(now))%vardiffSweep == 0:
 		d, changed := s.port.control.Sweep(&s.vary.State, now)
 		s.retarget(d, changed, &l.out)
 	}
+}
+
+// workless reports whether it is the session's turn to be sent away because its
+// job is worthless. Stratum knows no word for "stop": a miner goes to its next pool,
+// or rests, when its connection ends. The turns are spread over the time of a drain,
+// who still waits for an answer comes later, and a job that comes meanwhile keeps
+// whoever is still there.
+func (s *session) workless(now time.Duration) bool {
+	shelf := s.port.book.shelf.Load()
+	turn := s.srv().cfg.DrainTime * time.Duration(s.extranonce1[job.Extranonce1Size-1]) / 256
+	if s.head != nil {
+		turn += s.srv().cfg.DrainTime
+	}
+	return shelf.withdrawn && now-shelf.since >= turn
 }
 
 // drainSteps is into how many steps the closing of all connections is divided.

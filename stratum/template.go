@@ -227,7 +227,7 @@ func (s *session) admitWorker(w *worker, difficulty, least float64) {
 // and a worker is authorized, in whichever order.
 func (s *session) startMining(out *[]byte) {
 	shelf := s.port.book.shelf.Load()
-	if s.vary.sent != 0 || !s.has(subscribed) || s.worker == nil || shelf.current == nil {
+	if s.vary.sent != 0 || !s.has(subscribed) || s.worker == nil || shelf.current == nil || shelf.withdrawn {
 		return
 	}
 	now := s.now()
@@ -305,7 +305,7 @@ func (s *session) setDifficulty(d float64, out *[]byte) {
 	bits := job.BitsOf(s.port.book.algorithm, d)
 	v.want = bits
 	shelf := s.port.book.shelf.Load()
-	if bits == v.asked.bits[0] || shelf.current == nil || v.sent>>epochBits != shelf.current.job.Seq ||
+	if bits == v.asked.bits[0] || shelf.current == nil || shelf.withdrawn || v.sent>>epochBits != shelf.current.job.Seq ||
 		v.sent&lastEpoch == lastEpoch || !v.asked.room(shelf.oldest) {
 		return
 	}
@@ -400,26 +400,24 @@ func (s *session) share(m *message) (Outcome, *op) {
 	if open.job.BindsTarget {
 		f.Target = target
 	}
-	received := s.srv().moment()
+	received := s.moment()
 	switch srv := s.srv(); {
 	case !open.job.TimeAllowed(ntime, received):
 		return TimeRange, nil
-	case s.full() || srv.inFlight.Load() >= int64(srv.cfg.Limits.InFlight):
+	case s.full() || int(srv.inFlight.Load())+len(s.loop.batch) >= srv.cfg.Limits.InFlight:
 		return Busy, nil
 	case !open.seen.Add(&f):
 		return Duplicate, nil
 	}
-	s.srv().inFlight.Add(1)
 	o := s.loop.newOp(s, opShare)
 	o.open, o.found, o.target, o.worker, o.received = open, f, target, w.id, received
-	o.stale = n.key < shelf.cleanKey
+	o.stale = n.key < shelf.cleanKey || shelf.withdrawn
 	return Accepted, o
 }
 
 // judged writes the answer to a share and lets vardiff see it.
 func (s *session) judged(o *op) {
-	srv := s.srv()
-	s.port.metrics.checkSeconds.Observe(float64(srv.moment()-o.received) / 1e6)
+	s.port.metrics.checkSeconds.Observe(float64(s.moment()-o.received) / 1e6)
 	s.count(o.outcome)
 	if s.has(closed) {
 		return

@@ -51,6 +51,18 @@ func (c *Codec) DecodeJob(b []byte) (*Job, error) {
 	return j, j.Validate()
 }
 
+// Withdrawn returns what is told in a job's place where the last one has become
+// worthless: a synced daemon has another tip, and there is no job on it. It begins
+// with a version that no job has; a frontend from before it was thought of takes it
+// for no job at all. (That nothing is known to be worth mining on is told by no
+// bytes: then what is there may still count.)
+func Withdrawn() []byte { return []byte(withdrawn) }
+
+// IsWithdrawn reports whether b is what Withdrawn returns.
+func IsWithdrawn(b []byte) bool { return string(b) == withdrawn }
+
+const withdrawn = "\x00withdrawn"
+
 // maxShares bounds one encoded list.
 const maxShares = 4096
 

@@ -127,6 +127,7 @@ type teller struct {
 	codec *job.Codec
 	mu    sync.Mutex
 	last  *job.Job // nil: nothing to mine on
+	gone  bool     // and the last one is worth nothing
 	told  int
 	seen  []*job.Job // each once
 }
@@ -135,8 +136,8 @@ func (l *teller) TellJob(_ context.Context, _ string, body []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.told++
-	l.last = nil
-	if len(body) == 0 {
+	l.last, l.gone = nil, job.IsWithdrawn(body)
+	if len(body) == 0 || l.gone {
 		return nil
 	}
 	j, err := l.codec.DecodeJob(body)
@@ -154,6 +155,12 @@ func (l *teller) current() *job.Job {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.last
+}
+
+func (l *teller) withdrew() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gone
 }
 
 func (l *teller) all() []*job.Job {

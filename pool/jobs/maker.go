@@ -30,9 +30,9 @@ type Config struct {
 	// MaxStale is how long no daemon may confirm the current job's tip before the
 	// frontends are told that there is nothing worth mining on; 1 min.
 	MaxStale time.Duration
-	// MaxMoved is the same where a synced daemon has another tip and gives no
-	// template on it: shares for the old one are known to be worth nothing as soon
-	// as the judges' allowance for late ones ends; 10 s.
+	// MaxMoved is how long a synced daemon may have another tip and give no template
+	// on it until the job is withdrawn: shares for the old one are known to be worth
+	// nothing as soon as the judges' allowance for late ones ends; 10 s.
 	MaxMoved time.Duration
 	// OnTip is called when a daemon has a new tip, with the way by which that was
 	// seen: longpoll or poll. It returns quickly, and may be nil.
@@ -83,6 +83,7 @@ type Maker struct {
 	current   *Issued
 	template  *chain.Template // of current; nil where that is of an earlier run
 	told      []byte          // current, encoded; empty where there is nothing worth mining on
+	withdrawn bool            // told is empty, and current is known to be worth nothing
 	source    string          // the daemon that current came from
 	confirmed time.Time       // a synced daemon has said that current's tip is its own
 	moved     time.Time       // since then the tip is another, of which there is no job; zero where there is
@@ -241,7 +242,7 @@ func (m *Maker) reign(ctx context.Context, lead Lead) error {
 func (m *Maker) set(i *Issued, t *chain.Template, body []byte, source string, confirmed time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.current, m.template, m.told, m.source, m.confirmed, m.moved = i, t, body, source, confirmed, time.Time{}
+	m.current, m.template, m.told, m.source, m.confirmed, m.moved, m.withdrawn = i, t, body, source, confirmed, time.Time{}, false
 	ready := 0.0
 	if len(body) > 0 {
 		ready = 1
@@ -251,7 +252,11 @@ func (m *Maker) set(i *Issued, t *chain.Template, body []byte, source string, co
 }
 
 func (m *Maker) tell(ctx context.Context) {
-	if err := m.teller.TellJob(ctx, m.cfg.Plan.Network, m.told); err != nil && ctx.Err() == nil {
+	body := m.told
+	if m.withdrawn {
+		body = job.Withdrawn()
+	}
+	if err := m.teller.TellJob(ctx, m.cfg.Plan.Network, body); err != nil && ctx.Err() == nil {
 		m.cfg.Logger.Warn("job could not be told", slog.String("network", m.cfg.Plan.Network), slog.Any("error", err))
 	}
 }
@@ -301,21 +306,32 @@ func (m *Maker) look(ctx context.Context) {
 		if m.try(ctx, w) {
 			return
 		}
-		if m.current != nil && m.current.Job.Prev != best && m.moved.IsZero() {
+		if m.current != nil && (m.current.Job.Prev == best || m.moved.IsZero()) {
 			m.mu.Lock()
 			m.moved = now
+			if m.current.Job.Prev == best {
+				m.moved = time.Time{}
+			}
 			m.mu.Unlock()
 		}
 	}
-	if len(m.told) == 0 {
-		return
+	switch {
+	case !m.withdrawn && !m.moved.IsZero() && now.Sub(m.moved) > m.cfg.MaxMoved:
+		m.withdraw(ctx, true, "a synced daemon has a new tip and makes no template on it")
+	case len(m.told) > 0 && now.Sub(m.confirmed) > m.cfg.MaxStale:
+		m.withdraw(ctx, false, "no synced daemon confirms the tip")
 	}
-	if now.Sub(m.confirmed) > m.cfg.MaxStale || !m.moved.IsZero() && now.Sub(m.moved) > m.cfg.MaxMoved {
-		m.cfg.Logger.Error("no synced daemon confirms the tip or makes a template on the new one, nothing is worth mining on",
-			slog.String("network", m.cfg.Plan.Network))
-		m.set(m.current, m.template, nil, m.source, m.confirmed)
-		m.tell(ctx)
-	}
+}
+
+// withdraw tells that nothing is worth mining on, and, where that is known, that
+// the last job's shares are worth nothing.
+func (m *Maker) withdraw(ctx context.Context, worthless bool, because string) {
+	m.cfg.Logger.Error("nothing is worth mining on", slog.String("network", m.cfg.Plan.Network), slog.String("because", because))
+	m.set(m.current, m.template, nil, m.source, m.confirmed)
+	m.mu.Lock()
+	m.withdrawn = worthless
+	m.mu.Unlock()
+	m.tell(ctx)
 }
 
 // try makes a job of a daemon's template and reports whether there is nothing

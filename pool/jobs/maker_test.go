@@ -83,6 +83,9 @@ func TestDaemonThatIsNotSyncedIsNotMinedOn(t *testing.T) {
 	await(t, "a job", func() bool { return m.teller.current() != nil })
 	d.change(func() { d.behind = 3 })
 	await(t, "nothing to mine on", func() bool { return m.teller.current() == nil })
+	if m.teller.withdrew() {
+		t.Error("nobody knows that the tip is another one")
+	}
 	if m.Ready(t.Context()) == nil {
 		t.Error("ready")
 	}
@@ -104,8 +107,16 @@ func TestJobOfAnOldTipIsWithdrawnWhereTheNewOneHasNoTemplate(t *testing.T) {
 		t.Error("the job of the daemon's own tip is withdrawn")
 	}
 	d.newTip()
-	await(t, "nothing to mine on", func() bool { return m.teller.current() == nil })
-	d.change(func() { d.noTemplate = nil })
+	await(t, "it is withdrawn", m.teller.withdrew)
+	if m.teller.current() != nil || m.Ready(t.Context()) == nil {
+		t.Error("something is worth mining on")
+	}
+	d.change(func() { d.err = errAway })
+	time.Sleep(50 * time.Millisecond)
+	if !m.teller.withdrew() {
+		t.Error("it is worth something again because the daemon is away")
+	}
+	d.change(func() { d.err, d.noTemplate = nil, nil })
 	await(t, "a job again", func() bool { j := m.teller.current(); return j != nil && j.Height == 4 && m.Ready(t.Context()) == nil })
 }
 

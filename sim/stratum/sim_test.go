@@ -35,7 +35,7 @@ type backend struct {
 	algorithm string
 	mu        sync.Mutex
 	seq       uint64
-	tell      func(*job.Job)
+	tell      func(*job.Job, bool)
 	stored    atomic.Int64
 	wins      atomic.Int64
 }
@@ -55,15 +55,15 @@ func (b *backend) next(clean bool) {
 	defer b.mu.Unlock()
 	j := b.make(clean)
 	if b.tell != nil {
-		b.tell(j)
+		b.tell(j, false)
 	}
 }
 
-func (b *backend) Watch(tell func(*job.Job)) func() {
+func (b *backend) Watch(tell func(*job.Job, bool)) func() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tell = tell
-	tell(b.make(true))
+	tell(b.make(true), false)
 	return func() { b.mu.Lock(); b.tell = nil; b.mu.Unlock() }
 }
 
