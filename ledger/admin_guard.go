@@ -88,23 +88,6 @@ func holdPayments(ctx context.Context, tx *sqlx.Tx, networkID int16, now time.Ti
 	return logChange(ctx, tx, by, "hold all payments", map[string]any{"network_id": networkID})
 }
 
-// MarkRestored holds the payments of all networks: the books were restored from
-// a backup, and must be compared with the wallet first.
-func (b *Books) MarkRestored(ctx context.Context, by Reason) error {
-	return b.inTx(ctx, "mark as restored", func(ctx context.Context, tx *sqlx.Tx) error {
-		var networks []int16
-		if err := tx.SelectContext(ctx, &networks, `SELECT id FROM network ORDER BY id`); err != nil {
-			return err
-		}
-		for _, id := range networks {
-			if err := holdPayments(ctx, tx, id, b.now(), by); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // Agree writes down that books and wallet agree, up to that tip of the chain, and
 // ends a hold. home is where the books stood when they were compared: where they
 // stand elsewhere meanwhile nothing is written, and ErrPaymentState returned.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // ErrNotEmpty: the database holds a pool already.
@@ -45,7 +48,8 @@ func PrepareRestore(ctx context.Context, dsn string) error {
 	return wrap(ctx, "prepare restore", err)
 }
 
-// FinishRestore takes back what PrepareRestore gave.
+// FinishRestore takes back what PrepareRestore gave. The books are then to be
+// migrated, and marked as restored.
 func FinishRestore(ctx context.Context, dsn string) error {
 	db, err := openDB(dsn, Options{MaxOpen: 1}, map[string]string{"application_name": "purepool-restore"})
 	if err != nil {
@@ -56,4 +60,29 @@ func FinishRestore(ctx context.Context, dsn string) error {
 		EXECUTE format('REVOKE CREATE ON DATABASE %I FROM purepool_owner', current_database());
 	END $$`)
 	return wrap(ctx, "finish restore", err)
+}
+
+// MarkRestored holds the payments of all networks: the books were restored from
+// a backup, and must be compared with the wallet first. Like all of a restore it
+// is done as the user who may migrate: where that is, no backend need be.
+func MarkRestored(ctx context.Context, dsn string, by Reason) error {
+	opts := Options{MaxOpen: 1}.withDefaults()
+	db, err := openDB(dsn, opts, map[string]string{"application_name": "purepool-restore", "role": RoleOwner})
+	if err != nil {
+		return fmt.Errorf("ledger: mark as restored: %w", err)
+	}
+	defer db.Close()
+	books := Books{&conn{db: db, opts: opts, now: time.Now}}
+	return books.inTx(ctx, "mark as restored", func(ctx context.Context, tx *sqlx.Tx) error {
+		var networks []int16
+		if err := tx.SelectContext(ctx, &networks, `SELECT id FROM network ORDER BY id`); err != nil {
+			return err
+		}
+		for _, id := range networks {
+			if err := holdPayments(ctx, tx, id, books.now(), by); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

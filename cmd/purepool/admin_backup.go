@@ -169,6 +169,12 @@ func (c *restoreCmd) Run(a *app) error {
 	if err := ledger.Migrate(a.ctx, dsn, migrateOptions(owner)); err != nil {
 		return err
 	}
+	err = ledger.MarkRestored(a.ctx, dsn, ledger.Reason{
+		Who: operator(a), Why: fmt.Sprintf("restored from a backup of %s: %s", moment(m.Begun), oneLine(c.Reason, 500)),
+	})
+	if err != nil {
+		return err
+	}
 	envelopes, err := c.rest(a, cfg, log, &m, &target)
 	if err != nil {
 		return err
@@ -183,16 +189,8 @@ func (c *restoreCmd) Run(a *app) error {
 	return nil
 }
 
-// rest puts back what is not in the database, and holds payments.
+// rest puts back what is not in the database.
 func (c *restoreCmd) rest(a *app, cfg *config.Config, log *slog.Logger, m *backup.Manifest, t *backup.Target) (envelopes int, err error) {
-	err = c.withLedger(a, func(store *ledger.BackendStore) error {
-		return store.Books().MarkRestored(a.ctx, ledger.Reason{
-			Who: operator(a), Why: fmt.Sprintf("restored from a backup of %s: %s", moment(m.Begun), oneLine(c.Reason, 500)),
-		})
-	})
-	if err != nil {
-		return 0, err
-	}
 	if err := backup.RestoreFiles(c.Dir, m, t); err != nil {
 		return 0, err
 	}

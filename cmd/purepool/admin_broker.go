@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
 
 	"purepool/internal/config"
 	"purepool/internal/control"
@@ -33,10 +37,35 @@ func withBroker(ctx context.Context, cfg *config.Config, log *slog.Logger, do fu
 // withOwnBroker calls do with a broker that this process opens itself: an
 // external one, or an embedded one that no other process has open.
 func withOwnBroker(ctx context.Context, cfg *config.Config, log *slog.Logger, do func(*queue.Broker) error) (err error) {
+	if folder, ok := role.Embedded(&cfg.Queue); ok {
+		defer func() { err = errors.Join(err, handBack(folder)) }()
+	}
 	broker, err := queue.Open(ctx, role.QueueConfig(&cfg.Queue, "admin", log, nil))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
 	return do(broker)
+}
+
+// handBack gives what root has written below a folder to the user whose folder it
+// is: root's help must not lock the role out of its own files.
+func handBack(folder string) error {
+	info, err := os.Stat(folder)
+	if errors.Is(err, fs.ErrNotExist) || os.Geteuid() != 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	return filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+	})
 }
