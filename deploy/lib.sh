@@ -13,6 +13,15 @@ listeners() {
 	done
 }
 
+# health_port prints on which port a role tells how it is.
+health_port() { # ROLE
+	case $1 in
+	frontend | all) printf 9101 ;;
+	backend) printf 9102 ;;
+	web) printf 9103 ;;
+	esac
+}
+
 # without_listeners leaves the example's listeners out of a configuration.
 without_listeners() {
 	awk '/^\[/ { skip = /^\[\[frontend\.(http|stratum)\]\]/ } !skip' "$1"

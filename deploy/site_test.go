@@ -30,7 +30,7 @@ func copySite(t *testing.T, env ...string) string {
 
 var large = []string{
 	`FRONTENDS="frontend1=10.77.0.4 frontend2=10.77.0.5"`, `BACKENDS="backend1=10.77.0.3 backend2=10.77.0.8"`,
-	`WEB="web1=10.77.0.7"`, `BALANCER="edge=10.77.0.6"`, `HTTP_PORTS="80, 8080"`, `STRATUM_PORTS="3333=main 3334=main"`,
+	`WEB="web1=10.77.0.7"`, `BALANCER="edge=10.77.0.6"`, `HTTP_PORTS="80, 8080"`, `STRATUM_PORTS="3333=main 3334=main"`, `METRICS="10.77.0.20, 10.77.0.21"`,
 }
 
 // Whatever site is written: each server's configuration is good for its role, and
@@ -53,9 +53,10 @@ func TestEveryServersConfigurationIsGood(t *testing.T) {
 					role = "migrate"
 				}
 				out := run(t, binary(t), "config", "check", "--role", role, file)
-				// The example's address is for nobody, and that is said.
+				// The example's address is for nobody, and metrics are for whom the firewall lets in:
+				// both is said.
 				for line := range strings.Lines(out) {
-					if !strings.Contains(line, "pool_address") && !strings.Contains(line, ": good for the role "+role) {
+					if !strings.Contains(line, "pool_address") && !strings.Contains(line, "metrics are not for everybody") && !strings.Contains(line, ": good for the role "+role) {
 						t.Errorf("%s: %s", file, line)
 					}
 				}
@@ -160,6 +161,7 @@ func TestMakeSiteSaysWhatIsWrong(t *testing.T) {
 		`HTTP_PORTS=""`:                         `HTTP_PORTS wants port numbers`,
 		`STRATUM_PORTS="3333"`:                  `"3333" is no PORT=NETWORK`,
 		`ADMINS="everybody"`:                    `ADMINS wants addresses`,
+		`METRICS="10.77.0.0/24"`:                `METRICS wants addresses`,
 		`BALANCER="a=10.77.0.8 b=10.77.0.9"`:    `BALANCER wants one server`,
 		`DATA="data=10.77.0.2 data2=10.77.0.9"`: `DATA wants one server`,
 	} {
@@ -193,10 +195,54 @@ func TestFirewallsAreSound(t *testing.T) {
 			must(t, os.WriteFile(file, []byte(changed), 0o600))
 		}
 		// In a network namespace of its own: nothing of this machine's is touched.
-		run(t, "unshare", "--net", "nft", "-f", filepath.Join(folder, "purepool.nft"))
+		out := run(t, "unshare", "--net", "sh", "-c", "nft -f $0 && nft list table inet purepool", filepath.Join(folder, "purepool.nft"))
+		if !strings.Contains(out, "ip saddr { 10.77.0.20, 10.77.0.21 } tcp dport 9101-9103 accept") {
+			t.Errorf("%s does not let Prometheus in: %s", folder, out)
+		}
 	}
 	if len(servers) != 7 {
 		t.Errorf("%d firewalls", len(servers))
+	}
+}
+
+// Metrics are for the servers that METRICS names, and without it for nobody: then the
+// roles listen on loopback, and no rule speaks of their ports.
+func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		must(t, err)
+		return string(text)
+	}
+	dir := copySite(t, large...)
+	run(t, "./make-site", dir)
+	for file, want := range map[string]string{
+		"out/frontend2/frontend/purepool.toml": "[health]\nfrontend_listen = \":9101\"\n",
+		"out/backend1/backend/purepool.toml":   "[health]\nbackend_listen = \":9102\"\n",
+		"out/web1/web/purepool.toml":           "[health]\nweb_listen = \":9103\"\n",
+	} {
+		if text := read(filepath.Join(dir, file)); !strings.Contains(text, want) {
+			t.Errorf("%s has no %q: %s", file, want, text)
+		}
+	}
+	// Prometheus takes the targets as they were written.
+	prometheus := t.TempDir()
+	run(t, "cp", "-r", "../grafana/prometheus/prometheus.yml", "../grafana/prometheus/rules", prometheus)
+	must(t, os.Mkdir(filepath.Join(prometheus, "targets"), 0o700))
+	targets := read(filepath.Join(dir, "prometheus-targets.yml"))
+	must(t, os.WriteFile(filepath.Join(prometheus, "targets", "purepool.yml"), []byte(targets), 0o600))
+	run(t, "promtool", "check", "config", filepath.Join(prometheus, "prometheus.yml"))
+	for _, want := range []string{`["10.77.0.4:9101"]`, `["10.77.0.5:9101"]`, `["10.77.0.3:9102"]`, `["10.77.0.8:9102"]`, `["10.77.0.7:9103"]`, "instance: frontend2 "} {
+		if !strings.Contains(targets, want) {
+			t.Errorf("no %s in %s", want, targets)
+		}
+	}
+
+	dir = copySite(t)
+	run(t, "./make-site", dir)
+	for _, words := range []string{"[health]", "METRICS", "dport 9101"} {
+		if out, err := exec.CommandContext(t.Context(), "grep", "-rF", words, filepath.Join(dir, "out")).CombinedOutput(); err == nil {
+			t.Errorf("without METRICS: %s", out)
+		}
 	}
 }
 
