@@ -39,7 +39,7 @@ func TestKilledAtAnyStepOfAConsolidationItHappensOnce(t *testing.T) {
 				t.Fatal("the process was not killed")
 			}
 			c.audit()
-			r, err := newRealPool(c.plan, c.e.store, h.pool.client, nil)
+			r, err := newRealPool(c.plan, c.e.store, h.pool.Client, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestKilledAtAnyStepOfAConsolidationItHappensOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.audit()
-				h.pool.mine(1, h.miners.newAddress(), h.miners)
+				h.pool.mine(1, h.miners.Address(), h.miners)
 			}
 			want := 1
 			if point == "join.before-plan" {
@@ -75,7 +75,7 @@ func (h *crashHouse) joined(networkID int16) (n int) {
 		h.t.Fatal(err)
 	}
 	for _, txid := range txids {
-		tx, err := h.pool.client.WalletTransaction(context.Background(), chain.HashFromDisplay([32]byte(txid)))
+		tx, err := h.pool.Client.WalletTransaction(context.Background(), chain.HashFromDisplay([32]byte(txid)))
 		if err == nil && tx.Confirmations > 0 {
 			n++
 		}

@@ -19,7 +19,7 @@ import (
 func TestTooManySmallCoinsAreJoinedAndThePaymentGoesOut(t *testing.T) {
 	e := newEnv(t)
 	pool, miners := pair(t)
-	rich := miners.newAddress()
+	rich := miners.Address()
 	miners.mine(110, rich, pool)
 	giveSmallCoins(t, pool, miners, 8)
 	networks, err := e.store.Networks(t.Context())
@@ -31,9 +31,9 @@ func TestTooManySmallCoinsAreJoinedAndThePaymentGoesOut(t *testing.T) {
 		Network: "regtest", NetworkID: id, Chain: chain.LitecoinRegtest(), Family: bbprpc.FamilyBitcoin, Threshold: coin,
 		MinInterval: -1, ConfirmDepth: 2, RebroadcastAfter: -1, RetryMin: 1, RetryMax: 1, Consolidate: true,
 	}
-	payer := settle.NewPayer(options, pool.client, books)
-	auditor := settle.NewAuditor("regtest", id, books, pool.client, ledger.AuditOptions{}, nil)
-	to := miners.newAddress()
+	payer := settle.NewPayer(options, pool.Client, books)
+	auditor := settle.NewAuditor("regtest", id, books, pool.Client, ledger.AuditOptions{}, nil)
+	to := miners.Address()
 	worker, err := e.front.EnsureWorker(t.Context(), id, to, "rig", "")
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestTooManySmallCoinsAreJoinedAndThePaymentGoesOut(t *testing.T) {
 		pool.mine(1, rich, miners)
 	}
 	paidFee := ledgertest.Value[int64](t, e.db, `SELECT coalesce(sum(network_fee), 0)::bigint FROM payment`)
-	if got, transactions := miners.received(to); transactions != 1 || got != owed-paidFee {
+	if got, transactions := miners.Received(to); transactions != 1 || got != owed-paidFee {
 		t.Errorf("he received %d satoshis in %d transactions, owed are %d less %d", got, transactions, owed, paidFee)
 	}
 	audit, err := auditor.Audit(t.Context())
@@ -85,7 +85,7 @@ func giveSmallCoins(t *testing.T, pool, miners *litecoind, times int) {
 	for i := range calls {
 		calls[i] = bbprpc.NewCall("getnewaddress", &addresses[i], "", "legacy")
 	}
-	if err := pool.client.Batch(t.Context(), calls); err != nil {
+	if err := pool.Client.Batch(t.Context(), calls); err != nil {
 		t.Fatal(err)
 	}
 	outputs := make([]string, len(addresses))
@@ -93,9 +93,9 @@ func giveSmallCoins(t *testing.T, pool, miners *litecoind, times int) {
 		outputs[i] = fmt.Sprintf("%q:0.02", a)
 	}
 	for range times {
-		miners.must(bbprpc.NewCall("sendmany", nil, "", jsonText("{"+strings.Join(outputs, ",")+"}")))
+		miners.Call("sendmany", nil, "", jsonText("{"+strings.Join(outputs, ",")+"}"))
 	}
-	miners.mine(1, miners.newAddress(), pool)
+	miners.mine(1, miners.Address(), pool)
 }
 
 // jsonText is JSON as it stands.

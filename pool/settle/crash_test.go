@@ -162,7 +162,7 @@ func newCrashHouse(t *testing.T) *crashHouse {
 	t.Helper()
 	h := &crashHouse{t: t, e: newEnv(t)}
 	h.pool, h.miners = pair(t)
-	h.address = h.pool.newAddress()
+	h.address = h.pool.Address()
 	h.pool.mine(130, h.address, h.miners)
 	return h
 }
@@ -188,9 +188,9 @@ func (h *crashHouse) newCase(t *testing.T) *crashCase {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.plan = childPlan{DSN: h.e.db.BackendDSN(), URL: h.pool.url(), Pool: h.address, Network: name, NetworkID: networks[name]}
+	c.plan = childPlan{DSN: h.e.db.BackendDSN(), URL: h.pool.URL, Pool: h.address, Network: name, NetworkID: networks[name]}
 	for range 2 {
-		address := h.miners.newAddress()
+		address := h.miners.Address()
 		worker, err := h.e.front.EnsureWorker(t.Context(), c.plan.NetworkID, address, "rig", "")
 		if err != nil {
 			t.Fatal(err)
@@ -212,7 +212,7 @@ func (c *crashCase) owe(amount int64) {
 
 func (c *crashCase) audit() settle.Audit {
 	c.t.Helper()
-	audit, err := settle.NewAuditor(c.plan.Network, c.plan.NetworkID, c.e.store.Books(), c.pool.client, ledger.AuditOptions{}, nil).Audit(c.t.Context())
+	audit, err := settle.NewAuditor(c.plan.Network, c.plan.NetworkID, c.e.store.Books(), c.pool.Client, ledger.AuditOptions{}, nil).Audit(c.t.Context())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func (c *crashCase) recover(client *bbprpc.Client) (held bool) {
 func (c *crashCase) wantPaidOnce(amount int64) {
 	c.t.Helper()
 	for i, address := range c.addresses {
-		got, transactions := c.miners.received(address)
+		got, transactions := c.miners.Received(address)
 		fee := ledgertest.Value[int64](c.t, c.e.db, "SELECT coalesce(sum(network_fee), 0)::bigint FROM payment WHERE network_id = $1", c.plan.NetworkID)
 		want := amount + int64(i)
 		if transactions != 1 || got > want-fee/2+1 || got < want-fee/2-1 {
@@ -293,7 +293,7 @@ func TestKilledAtAnyStepOfAPaymentEachMinerIsPaidOnce(t *testing.T) {
 				t.Fatal("the process was not killed")
 			}
 			c.audit()
-			if c.recover(h.pool.client) {
+			if c.recover(h.pool.Client) {
 				t.Error("a payment is on hold")
 			}
 			c.wantPaidOnce(5 * coin)
@@ -310,7 +310,7 @@ func TestWhateverBecomesOfTheCallEachMinerIsPaidOnce(t *testing.T) {
 			c := h.newCase(t)
 			c.owe(5 * coin)
 			p.set(mode)
-			client := h.pool.clientAt(p.URL, 3*time.Second)
+			client := h.pool.ClientAt(p.URL, 3*time.Second)
 			defer client.Close()
 			r, err := newRealPool(c.plan, c.e.store, client, nil)
 			if err != nil {
@@ -321,7 +321,7 @@ func TestWhateverBecomesOfTheCallEachMinerIsPaidOnce(t *testing.T) {
 				t.Errorf("paying: %v", err)
 			}
 			c.audit()
-			h.miners.join(h.pool)
+			h.miners.Join(h.pool.Node)
 			if c.recover(client) {
 				t.Error("a payment is on hold")
 			}

@@ -3,56 +3,30 @@ package settle_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"purepool/bbprpc"
+	"purepool/bbprpc/litecoindtest"
+	"purepool/internal/testkit"
 )
 
 // litecoind is a real daemon with a real wallet on its regression test chain.
 type litecoind struct {
-	t       testing.TB
-	dir     string
-	rpcPort int
-	p2pPort int
-	args    []string
-	cmd     *exec.Cmd
-	client  *bbprpc.Client
+	*litecoindtest.Node
+	t testing.TB
 }
 
-func freePort(t testing.TB) int {
+func startLitecoind(t testing.TB) *litecoind {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func startLitecoind(t testing.TB, extra ...string) *litecoind {
-	t.Helper()
-	d := &litecoind{t: t, dir: t.TempDir(), rpcPort: freePort(t), p2pPort: freePort(t)}
-	d.args = append([]string{
-		"-regtest", "-datadir=" + d.dir, "-server", "-printtoconsole=0", "-dnsseed=0", "-discover=0", "-listenonion=0",
-		"-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", fmt.Sprintf("-rpcport=%d", d.rpcPort), "-rpcuser=pool", "-rpcpassword=secret",
-		fmt.Sprintf("-bind=127.0.0.1:%d", d.p2pPort), "-fallbackfee=0.0001", "-keypool=20",
-	}, extra...)
-	t.Cleanup(d.kill)
-	d.client = d.clientAt(d.url(), 20*time.Second)
-	d.start()
-	d.must(bbprpc.NewCall("createwallet", nil, "pool"))
+	d := &litecoind{Node: litecoindtest.New(t, litecoindtest.Options{User: "pool", Password: "secret"}), t: t}
+	d.Wallet()
 	return d
 }
 
@@ -62,128 +36,30 @@ func pair(t testing.TB) (pool, miners *litecoind) {
 	t.Helper()
 	pool = startLitecoind(t)
 	miners = startLitecoind(t)
-	miners.join(pool)
+	miners.Join(pool.Node)
 	return pool, miners
-}
-
-// join connects to another daemon where that is not so.
-func (d *litecoind) join(other *litecoind) {
-	d.t.Helper()
-	waitUntil(d.t, "the daemons are connected", func() bool {
-		var peers int
-		if d.try(bbprpc.NewCall("getconnectioncount", &peers)) == nil && peers == 0 {
-			_ = d.try(bbprpc.NewCall("addnode", nil, fmt.Sprintf("127.0.0.1:%d", other.p2pPort), "onetry"))
-		}
-		return peers > 0 && other.try(bbprpc.NewCall("getconnectioncount", &peers)) == nil && peers > 0
-	})
 }
 
 func waitUntil(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
-		}
-	}
+	testkit.Eventually(t, what, 30*time.Second, ok)
 }
 
-func (d *litecoind) url() string { return fmt.Sprintf("http://127.0.0.1:%d", d.rpcPort) }
-
-func (d *litecoind) clientAt(url string, timeout time.Duration) *bbprpc.Client {
+// restart starts a daemon that has ended, with its wallet.
+func (d *litecoind) restart() {
 	d.t.Helper()
-	c, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: url, User: "pool", Password: "secret"}}, Timeout: timeout})
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	return c
-}
-
-// start starts the daemon and waits until it answers.
-func (d *litecoind) start() {
-	d.t.Helper()
-	d.cmd = exec.Command("/usr/bin/litecoind", d.args...)
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatalf("litecoind is needed for this test: %v", err)
-	}
-	waitUntil(d.t, "litecoind answers", func() bool {
-		return d.try(bbprpc.NewCall("getblockcount", nil)) == nil
-	})
-}
-
-// kill ends the daemon as a power cut would.
-func (d *litecoind) kill() {
-	if d.cmd != nil {
-		_ = d.cmd.Process.Kill()
-		_ = d.cmd.Wait()
-		d.cmd = nil
-	}
-}
-
-// stop ends the daemon in good order.
-func (d *litecoind) stop() {
-	d.client.Close() // it waits for connections that are open
-	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	_ = d.cmd.Wait()
-	d.cmd = nil
-}
-
-// loadWallet opens the wallet after a restart.
-func (d *litecoind) loadWallet() {
-	_ = d.try(bbprpc.NewCall("loadwallet", nil, "pool")) // may be open
-}
-
-func (d *litecoind) try(call *bbprpc.Call) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return d.client.Do(ctx, call)
-}
-
-func (d *litecoind) must(call *bbprpc.Call) {
-	d.t.Helper()
-	if err := d.try(call); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-func (d *litecoind) newAddress() (address string) {
-	d.t.Helper()
-	d.must(bbprpc.NewCall("getnewaddress", &address, "", "legacy"))
-	return address
+	d.Start()
+	d.WaitReady()
+	d.LoadWallet()
 }
 
 // mine makes blocks that pay an address and waits until the other daemon has
 // them too.
 func (d *litecoind) mine(n int, address string, other *litecoind) {
 	d.t.Helper()
-	d.agree(other) // a daemon that was killed may lack blocks that the other one has
-	d.must(bbprpc.NewCall("generatetoaddress", nil, n, address))
-	d.agree(other)
-}
-
-// agree waits until both daemons are at the same block.
-func (d *litecoind) agree(other *litecoind) {
-	d.t.Helper()
-	waitUntil(d.t, "both daemons are at the same block", func() bool {
-		var mine, others string
-		return d.try(bbprpc.NewCall("getbestblockhash", &mine)) == nil &&
-			other.try(bbprpc.NewCall("getbestblockhash", &others)) == nil && mine == others
-	})
-}
-
-// received is what an address of this wallet has got, in satoshis, and in how
-// many transactions.
-func (d *litecoind) received(address string) (amount int64, transactions int) {
-	d.t.Helper()
-	var list []struct {
-		Address string
-		Amount  bbprpc.Amount
-		TxIDs   []string
-	}
-	d.must(bbprpc.NewCall("listreceivedbyaddress", &list, 0, false, false, address))
-	if len(list) == 0 {
-		return 0, 0
-	}
-	return int64(list[0].Amount), len(list[0].TxIDs)
+	d.Agree(other.Node) // a daemon that was killed may lack blocks that the other one has
+	d.Generate(n, address)
+	d.Agree(other.Node)
 }
 
 // wire is what happens to a call of sendmany on its way.
@@ -239,9 +115,8 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	if mode == wireRestart {
-		p.daemon.stop()
-		p.daemon.start()
-		p.daemon.loadWallet()
+		p.daemon.Stop()
+		p.daemon.restart()
 		panic(http.ErrAbortHandler)
 	}
 	status, answer, err := p.forward(r, body)
@@ -255,9 +130,8 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	case mode == wireKill:
-		p.daemon.kill()
-		p.daemon.start()
-		p.daemon.loadWallet()
+		p.daemon.Kill()
+		p.daemon.restart()
 		panic(http.ErrAbortHandler)
 	}
 	w.WriteHeader(status)
@@ -265,7 +139,7 @@ func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *proxy) forward(r *http.Request, body []byte) (status int, answer []byte, err error) {
-	req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), http.MethodPost, p.daemon.url(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(context.WithoutCancel(r.Context()), http.MethodPost, p.daemon.URL, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -303,10 +177,10 @@ func readTrace(t testing.TB, file string) (points []string) {
 // dirWallet gives the daemon a copy of another one's wallet instead of its own.
 func (d *litecoind) dirWallet(file string) {
 	d.t.Helper()
-	d.must(bbprpc.NewCall("unloadwallet", nil, "pool"))
-	folder := filepath.Join(d.dir, "regtest", "wallets", "copy")
+	d.Call("unloadwallet", nil, "pool")
+	folder := filepath.Join(d.Dir, "regtest", "wallets", "copy")
 	if _, err := os.Stat(filepath.Dir(folder)); err != nil {
-		folder = filepath.Join(d.dir, "regtest", "copy")
+		folder = filepath.Join(d.Dir, "regtest", "copy")
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		d.t.Fatal(err)
@@ -318,5 +192,5 @@ func (d *litecoind) dirWallet(file string) {
 	if err := os.WriteFile(filepath.Join(folder, "wallet.dat"), content, 0o600); err != nil {
 		d.t.Fatal(err)
 	}
-	d.must(bbprpc.NewCall("loadwallet", nil, "copy"))
+	d.Call("loadwallet", nil, "copy")
 }

@@ -19,8 +19,8 @@ import (
 func TestBlocksOfARealDaemonArePaidByItsRealWallet(t *testing.T) {
 	e := newEnv(t)
 	pool, miners := pair(t)
-	ctx, client, books := t.Context(), pool.client, e.store.Books()
-	address, stranger := pool.newAddress(), miners.newAddress()
+	ctx, client, books := t.Context(), pool.Client, e.store.Books()
+	address, stranger := pool.Address(), miners.Address()
 	pool.mine(10, stranger, miners)
 	networks, err := e.store.Networks(ctx)
 	if err != nil {
@@ -51,7 +51,7 @@ func TestBlocksOfARealDaemonArePaidByItsRealWallet(t *testing.T) {
 	var ids []int64
 	var addresses []string
 	for range 7 {
-		to := miners.newAddress()
+		to := miners.Address()
 		worker, err := e.front.EnsureWorker(ctx, id, to, "rig", "")
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +111,7 @@ func TestBlocksOfARealDaemonArePaidByItsRealWallet(t *testing.T) {
 		t.Errorf("%+v, %v", result, err)
 	}
 	for i, to := range addresses {
-		got, transactions := miners.received(to)
+		got, transactions := miners.Received(to)
 		balance, reserved, err := books.MinerBalance(ctx, ids[i])
 		if err != nil || got != owed[ids[i]] || got == 0 || transactions != 1 || balance != 0 || reserved != 0 {
 			t.Errorf("miner %d: %d satoshis in %d transactions; the books owed %d and owe %d, %d are reserved, %v", i, got, transactions, owed[ids[i]], balance, reserved, err)
@@ -135,9 +135,9 @@ func TestBlocksOfARealDaemonArePaidByItsRealWallet(t *testing.T) {
 		writeShare(t, e.store, id, ids[0], 200, time.Now(), 5)
 		look()
 		var best string
-		pool.must(bbprpc.NewCall("getbestblockhash", &best))
-		pool.must(bbprpc.NewCall("invalidateblock", nil, best))
-		pool.must(bbprpc.NewCall("generatetoaddress", nil, 4, stranger))
+		pool.Call("getbestblockhash", &best)
+		pool.Call("invalidateblock", nil, best)
+		pool.Call("generatetoaddress", nil, 4, stranger)
 		if p := look(); p.Left != 1 || p.Orphaned != 1 {
 			t.Errorf("%+v", p)
 		}
@@ -153,35 +153,35 @@ func TestARealPaymentThatLosesItsCoinsToAnotherChainIsMadeAgain(t *testing.T) {
 	h := newCrashHouse(t)
 	c := h.newCase(t)
 	c.owe(5 * coin)
-	r, err := newRealPool(c.plan, h.e.store, h.pool.client, nil)
+	r, err := newRealPool(c.plan, h.e.store, h.pool.Client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The pool's own copy of its wallet, on a node that does not hear of the payment.
-	file := h.pool.dir + "/copy.dat"
-	h.pool.must(bbprpc.NewCall("backupwallet", nil, file))
-	h.pool.must(bbprpc.NewCall("setnetworkactive", nil, false))
-	h.miners.must(bbprpc.NewCall("setnetworkactive", nil, false))
+	file := h.pool.Dir + "/copy.dat"
+	h.pool.Call("backupwallet", nil, file)
+	h.pool.Call("setnetworkactive", nil, false)
+	h.miners.Call("setnetworkactive", nil, false)
 	if _, err := r.payer.Pay(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// On the other node everything that the wallet has goes elsewhere.
 	other := startLitecoind(t)
 	other.dirWallet(file)
-	h.miners.must(bbprpc.NewCall("setnetworkactive", nil, true))
-	other.join(h.miners)
-	other.agree(h.miners)
+	h.miners.Call("setnetworkactive", nil, true)
+	other.Join(h.miners.Node)
+	other.Agree(h.miners.Node)
 	var balance bbprpc.Amount
-	other.must(bbprpc.NewCall("getbalance", &balance))
-	to := h.miners.newAddress()
-	other.must(bbprpc.NewCall("sendtoaddress", nil, to, balance, "", "", true))
+	other.Call("getbalance", &balance)
+	to := h.miners.Address()
+	other.Call("sendtoaddress", nil, to, balance, "", "", true)
 	other.mine(4, to, h.miners)
-	h.pool.must(bbprpc.NewCall("setnetworkactive", nil, true))
-	h.pool.join(h.miners)
-	h.pool.agree(h.miners)
+	h.pool.Call("setnetworkactive", nil, true)
+	h.pool.Join(h.miners.Node)
+	h.pool.Agree(h.miners.Node)
 	h.pool.mine(5, h.address, h.miners)
 	h.pool.mine(110, h.address, h.miners) // coins again
-	if c.recover(h.pool.client) {
+	if c.recover(h.pool.Client) {
 		t.Error("a payment is on hold")
 	}
 	c.wantPaidOnce(5 * coin)
