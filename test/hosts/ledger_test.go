@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"purepool/bbprpc"
-	"purepool/pool/chain"
+	"purepool/test/house"
 )
 
 // query asks the database as its administrator, on its own server.
@@ -86,22 +86,8 @@ func (p *pool) wantPaidOnce(t *testing.T) {
 			(SELECT count(*) FROM payment WHERE state NOT IN ('confirmed', 'cancelled'))`) == 0 &&
 			p.number(`SELECT count(*) FROM payment`) > 0
 	})
-	wallet, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: "http://" + p.wallet, User: rpcUser, Password: rpcPassword}}})
-	must(t, err)
-	defer wallet.Close()
-	entries, err := wallet.WalletEntries(t.Context(), 100_000, 0)
-	must(t, err)
-	paid, transactions := map[string]int64{}, map[string]chain.Hash{}
-	for _, e := range entries {
-		if e.Category != "send" {
-			continue
-		}
-		paid[e.Address] -= int64(e.Amount)
-		if before, known := transactions[e.Comment]; known && before != e.TxID {
-			t.Errorf("two transactions with the tag %q", e.Comment)
-		}
-		transactions[e.Comment] = e.TxID
-	}
+	sent := house.SentBy(t, bbprpc.Endpoint{URL: "http://" + p.wallet, User: rpcUser, Password: rpcPassword})
+	paid, transactions := sent.Paid, sent.Transactions
 	rows, err := p.query(`SELECT p.tag, encode(p.txid, 'hex'), i.address, i.amount
 		FROM payment p JOIN payment_item i ON i.payment_id = p.id WHERE i.state = 'paid'`)
 	must(t, err)

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"purepool/bbprpc"
-	"purepool/pool/chain"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
 	"purepool/test/house"
@@ -114,23 +112,8 @@ func wantCleanAudit(t *testing.T, h *house.House) {
 // the wallet's own book.
 func wantWalletAndBooksAgree(t *testing.T, h *house.House) {
 	t.Helper()
-	user, password := h.Daemon.Credentials()
-	wallet, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: h.Daemon.URL(), User: user, Password: password}}})
-	must(t, err)
-	defer wallet.Close()
-	entries, err := wallet.WalletEntries(t.Context(), 100_000, 0)
-	must(t, err)
-	paid, transactions := map[string]int64{}, map[string]chain.Hash{}
-	for _, e := range entries {
-		if e.Category != "send" {
-			continue
-		}
-		paid[e.Address] -= int64(e.Amount)
-		if before, known := transactions[e.Comment]; known && before != e.TxID {
-			t.Errorf("two transactions with the tag %q", e.Comment)
-		}
-		transactions[e.Comment] = e.TxID
-	}
+	sent := house.SentBy(t, h.Wallet())
+	paid, transactions := sent.Paid, sent.Transactions
 	rows, err := h.DB.QueryContext(t.Context(), `SELECT p.tag, p.state, encode(p.txid, 'hex'), p.network_fee, i.address, i.amount
 		FROM purepool.payment p JOIN purepool.payment_item i ON i.payment_id = p.id WHERE i.state = 'paid' ORDER BY p.id, i.id`)
 	must(t, err)
