@@ -3,13 +3,14 @@ package commands
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"purepool/bbprpc"
 	"purepool/pool/chain"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
@@ -268,23 +269,13 @@ func TestPaymentOfWhichNobodyKnowsIsDecidedByAPerson(t *testing.T) {
 }
 
 // sentBy returns the one transaction that the wallet has sent.
-func sentBy(t *testing.T, h *house.House) (txid chain.Hash) {
+func sentBy(t *testing.T, h *house.House) chain.Hash {
 	t.Helper()
-	user, password := h.Daemon.Credentials()
-	wallet, err := bbprpc.New(bbprpc.Config{Endpoints: []bbprpc.Endpoint{{URL: h.Daemon.URL(), User: user, Password: password}}})
-	must(t, err)
-	defer wallet.Close()
-	entries, err := wallet.WalletEntries(t.Context(), 1000, 0)
-	must(t, err)
-	for _, e := range entries {
-		if e.Category == "send" {
-			txid = e.TxID
-		}
+	all := slices.Collect(maps.Values(house.SentBy(t, h.Wallet()).Transactions))
+	if len(all) != 1 {
+		t.Fatalf("the wallet has sent %v", all)
 	}
-	if txid.IsZero() {
-		t.Fatal("the wallet has sent nothing")
-	}
-	return txid
+	return all[0]
 }
 
 func TestSolutionIsHandedInFromAFile(t *testing.T) {
