@@ -63,13 +63,22 @@ func (d *fakeDaemons) rounds() int {
 type records struct {
 	mu   sync.Mutex
 	rows []ledger.BlockSubmission
+	err  error // is the answer; nil: taken
 }
 
 func (r *records) RecordSubmission(_ context.Context, _ int16, b *ledger.BlockSubmission) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rows = append(r.rows, *b)
-	return nil
+	if r.err == nil {
+		r.rows = append(r.rows, *b)
+	}
+	return r.err
+}
+
+func (r *records) away(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
 }
 
 func (r *records) last() (b ledger.BlockSubmission) {
@@ -89,6 +98,7 @@ type office struct {
 	keeper  *Keeper
 	dir     string
 	job     *job.Job
+	judge   func(ctx context.Context, share *job.Share) error // of stale shares, from the next opening on
 }
 
 func openOffice(t *testing.T) *office {
@@ -111,7 +121,7 @@ func openOffice(t *testing.T) *office {
 func (o *office) reopen(t *testing.T) {
 	t.Helper()
 	s, err := NewSubmitter(SubmitConfig{
-		Network: "regtest", NetworkID: 1, Dir: o.dir, MinWait: time.Millisecond, MaxWait: 5 * time.Millisecond, Logger: silent,
+		Network: "regtest", NetworkID: 1, Dir: o.dir, MinWait: time.Millisecond, MaxWait: 5 * time.Millisecond, Logger: silent, Late: o.judge,
 	}, o.keeper, o.daemons, o.records)
 	must(t, err)
 	o.Submitter = s
@@ -152,9 +162,15 @@ func TestWinningShareIsSubmittedOnceAndRecorded(t *testing.T) {
 	if row.Height != o.job.Height || row.Seq != 7 || row.WorkerID != 3 || row.ShareID != uuid.UUID(job.Identity("regtest", &s)) || row.Attempts != 1 {
 		t.Errorf("%+v", row)
 	}
-	if left := o.journal.unfinished(); len(left) != 0 {
-		t.Errorf("%d blocks unfinished", len(left))
+	if row.Proof == [32]byte{} || row.Proof != o.proof(&s) {
+		t.Errorf("its proof is %x", row.Proof)
 	}
+	await(t, "the journal is done with it", func() bool { return len(o.journal.unfinished()) == 0 })
+}
+
+func (o *office) proof(s *job.Share) [32]byte {
+	var a job.Assembler
+	return a.Proof(o.job, &s.Found)
 }
 
 func TestBlockIsJournaledOnDiskBeforeItIsSubmittedAndItsResultAfter(t *testing.T) {
@@ -186,9 +202,7 @@ func TestBlockIsJournaledOnDiskBeforeItIsSubmittedAndItsResultAfter(t *testing.T
 	if len(before) != 1 || len(o.daemons.blocks) != 1 || !bytes.Equal(before[0], o.daemons.blocks[0]) {
 		t.Errorf("%d blocks stood in the journal when the daemons were asked", len(before))
 	}
-	if after := journaled(); len(after) != 0 {
-		t.Errorf("%d blocks without a result in the journal afterwards", len(after))
-	}
+	await(t, "the journal has a result, too", func() bool { return len(journaled()) == 0 })
 }
 
 func TestLateWinnerIsTriedLikeAnyOther(t *testing.T) {
@@ -201,6 +215,66 @@ func TestLateWinnerIsTriedLikeAnyOther(t *testing.T) {
 	if o.daemons.rounds() != 1 || !o.records.last().Stale {
 		t.Errorf("%d rounds, %+v", o.daemons.rounds(), o.records.last())
 	}
+}
+
+func TestLateWinnerIsJudgedBesideItsSubmissionAndAgainWhereThatWasNotDone(t *testing.T) {
+	o := openOffice(t)
+	must(t, o.Close())
+	var mu sync.Mutex
+	var judged []job.Share
+	hang := true
+	o.judge = func(ctx context.Context, share *job.Share) error {
+		mu.Lock()
+		judged = append(judged, *share)
+		wait := hang
+		mu.Unlock()
+		if wait { // the ledger is away
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	}
+	o.reopen(t)
+	times := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(judged)
+	}
+	o.daemons.say(bbprpc.Submission{Endpoint: "a", Verdict: "inconclusive"})
+	timely, late := o.winner(t, true), o.winner(t, true)
+	late.Stale = true
+	must(t, o.Win(t.Context(), &timely))
+	must(t, o.Win(t.Context(), &late))
+	await(t, "both are submitted and one is judged", func() bool { return o.daemons.rounds() == 2 && times() == 1 })
+	must(t, o.Close())
+	mu.Lock()
+	hang = false
+	mu.Unlock()
+	o.reopen(t)
+	await(t, "it is judged again and done with", func() bool { return times() == 2 && len(o.journal.unfinished()) == 0 })
+	mu.Lock()
+	defer mu.Unlock()
+	for _, s := range judged {
+		if s.Found != late.Found || !s.Stale {
+			t.Errorf("judged was %+v", s)
+		}
+	}
+}
+
+func TestResultThatTheLedgerHasNotTakenComesThereAtTheNextStart(t *testing.T) {
+	o := openOffice(t)
+	o.records.away(errAway)
+	s := o.winner(t, true)
+	must(t, o.Win(t.Context(), &s))
+	await(t, "a daemon takes it", func() bool { return o.daemons.rounds() == 1 })
+	must(t, o.Close())
+	if last := o.records.last(); last.Result != "" {
+		t.Fatalf("the ledger knows of it: %+v", last)
+	}
+	o.records.away(nil)
+	o.daemons.say(bbprpc.Submission{Endpoint: "a", Verdict: "duplicate"})
+	o.reopen(t)
+	await(t, "it is recorded", func() bool { return o.records.last().Result == ledger.SubmissionAccepted })
 }
 
 func TestShareThatMakesNoBlockReachesNoDaemon(t *testing.T) {
@@ -248,6 +322,7 @@ func TestBlockOfADeadProcessIsSubmittedAtItsNextStart(t *testing.T) {
 	o.daemons.say(bbprpc.Submission{Endpoint: "a"})
 	o.reopen(t)
 	await(t, "it is accepted", func() bool { return o.records.last().Result == ledger.SubmissionAccepted })
+	await(t, "the journal is done with it", func() bool { return len(o.journal.unfinished()) == 0 })
 	must(t, o.Close())
 	before := o.daemons.rounds()
 	o.reopen(t)
