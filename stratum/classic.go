@@ -235,7 +235,7 @@ func (s *session) handIn(m *message, network string, raw []byte, present bool, r
 		s.port.metrics.shares[Busy].Inc()
 		return
 	}
-	r := pool.SolutionRequest{Network: network, RemoteIP: s.addr, ReceivedAt: srv.moment().Time()}
+	r := pool.SolutionRequest{Network: network, RemoteIP: s.addr, ReceivedAt: s.moment().Time()}
 	if present {
 		text, _ := plain(raw)
 		r.Solution = pool.Field{Value: string(text), Present: true}

@@ -20,9 +20,10 @@ type loop struct {
 	run func(func()) error
 
 	sessions []*session
-	current  *session // whose answers are in out
-	out      []byte   // answers of one read, sent in one write
-	batch    []*op    // shares of one read, handed on together
+	current  *session  // whose answers are in out
+	clock    time.Time // when current's turn began
+	out      []byte    // answers of one read, sent in one write
+	batch    []*op     // shares of one read, handed on together
 	touched  []*session
 	free     *op
 	freeOps  int
@@ -57,11 +58,13 @@ func (l *loop) remove(s *session) {
 // hands its shares to the checkers. They do not nest.
 func (l *loop) begin(s *session) {
 	l.current = s
+	l.clock = time.Now()
 	l.out = l.out[:0]
 }
 
 func (l *loop) end(s *session) {
 	if len(l.batch) > 0 {
+		l.srv.inFlight.Add(int64(len(l.batch)))
 		l.srv.checks.push(l.batch...)
 		clear(l.batch)
 		l.batch = l.batch[:0]
@@ -90,7 +93,6 @@ func (l *loop) survive(s *session) {
 	}
 	l.srv.metrics.panics.Inc()
 	l.srv.log.Error("fault while serving a miner", slog.Any("fault", fault), slog.String("stack", string(debug.Stack())))
-	l.srv.inFlight.Add(-int64(len(l.batch)))
 	clear(l.batch)
 	l.batch, l.out, l.current = l.batch[:0], l.out[:0], nil
 	if s != nil {
@@ -147,9 +149,10 @@ func (l *loop) deliver() {
 	l.draining = false
 	l.mu.Unlock()
 
+	shares := 0
 	for _, o := range done {
 		if o.kind == opShare {
-			l.srv.inFlight.Add(-1)
+			shares++
 		}
 		o.ready = true
 		if s := o.s; !s.has(touched) {
@@ -157,6 +160,7 @@ func (l *loop) deliver() {
 			l.touched = append(l.touched, s)
 		}
 	}
+	l.srv.inFlight.Add(-int64(shares))
 	for i, s := range l.touched {
 		s.unset(touched)
 		l.answer(s)

@@ -132,6 +132,9 @@ func (q *queue) push(ops ...*op) {
 
 // pop waits until there is something and moves up to cap(dst) ops to dst. It
 // returns none once the queue is closed and empty.
+//
+// What a miner has sent together stays together where it fits: it is answered with
+// one write then, and what the miner sends next comes in one read again.
 func (q *queue) pop(dst []*op) []*op {
 	dst = dst[:0]
 	q.mu.Lock()
@@ -144,10 +147,16 @@ func (q *queue) pop(dst []*op) []*op {
 		q.some.Wait()
 		q.waiting--
 	}
-	n := min(len(q.ops)-q.head, cap(dst))
-	dst = append(dst, q.ops[q.head:q.head+n]...)
-	clear(q.ops[q.head : q.head+n])
-	q.head += n
+	end := min(q.head+cap(dst), len(q.ops))
+	for cut := end; cut > q.head && cut < len(q.ops); cut-- {
+		if q.ops[cut].s != q.ops[cut-1].s {
+			end = cut
+			break
+		}
+	}
+	dst = append(dst, q.ops[q.head:end]...)
+	clear(q.ops[q.head:end])
+	q.head = end
 	if q.head == len(q.ops) {
 		q.ops, q.head = q.ops[:0], 0
 	}

@@ -109,9 +109,14 @@ func (s *session) has(f flags) bool { return s.flags&f != 0 }
 func (s *session) set(f flags)      { s.flags |= f }
 func (s *session) unset(f flags)    { s.flags &^= f }
 
-func (s *session) srv() *Server       { return s.loop.srv }
-func (s *session) now() time.Duration { return s.loop.srv.now() }
-func seconds(d time.Duration) uint32  { return uint32(d / time.Second) }
+func (s *session) srv() *Server      { return s.loop.srv }
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+// now and moment are when the session's turn began: one look at the clock serves
+// all lines of a read, and all answers of a batch.
+func (s *session) now() time.Duration { return s.loop.clock.Sub(s.srv().started) }
+func (s *session) moment() job.Moment { return job.MomentOf(s.loop.clock) }
+
 func since(a uint32, now time.Duration) time.Duration {
 	return now - time.Duration(a)*time.Second
 }
@@ -119,7 +124,7 @@ func since(a uint32, now time.Duration) time.Duration {
 // open is called on the loop when the connection is there. Without a PROXY header
 // to come, the guard has counted it already.
 func (s *session) open() {
-	s.opened = seconds(s.now())
+	s.opened = seconds(s.srv().now())
 	s.seen = s.opened
 	if s.srv().draining.Load() { // it came too late to be seen by drain
 		s.close(ClosedDraining)
