@@ -340,6 +340,7 @@ func TestKilledAtAnyStepFromBlockToCreditEachBlockIsCreditedOnce(t *testing.T) {
 		for i, id := range c.ids {
 			writeShare(t, c.e.store, c.plan.NetworkID, id, 25, time.Now().Add(-24*time.Hour), int64(i)+1)
 		}
+		c.refuseWinner(28) // and one that came too late, but its block stands
 		return c
 	}
 	first := prepare(t)
@@ -348,6 +349,7 @@ func TestKilledAtAnyStepFromBlockToCreditEachBlockIsCreditedOnce(t *testing.T) {
 		t.Fatal("killed without a failpoint")
 	}
 	want := first.audit().Totals
+	first.wantWinner()
 	if want.Rewards == 0 || want.Miners+want.Fee+want.Unclaimed != want.Rewards {
 		t.Fatalf("%+v", want)
 	}
@@ -366,8 +368,20 @@ func TestKilledAtAnyStepFromBlockToCreditEachBlockIsCreditedOnce(t *testing.T) {
 			if got := c.audit().Totals; got != want {
 				t.Errorf("after the crash %+v, without it %+v", got, want)
 			}
+			c.wantWinner()
 		})
 	}
+	t.Run("within the transaction that credits a stale share", func(t *testing.T) {
+		c := prepare(t)
+		c.killedWithin()
+		if runChild(t, c.plan, "", "") {
+			t.Fatal("killed without a failpoint")
+		}
+		if got := c.audit().Totals; got != want {
+			t.Errorf("after the crash %+v, without it %+v", got, want)
+		}
+		c.wantWinner()
+	})
 }
 
 // writeShare credits a share of a miner's only worker.
