@@ -1,5 +1,5 @@
 // Package logs tests what the whole program writes down: the way of a share over
-// two roles, nothing that is secret, and no address in full where that is wanted.
+// two roles, on either road (HTTP and work, Stratum and jobs), nothing that is secret, and no address in full where that is wanted.
 package logs
 
 import (
@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"purepool/bbprpc/litecoindtest"
+	"purepool/internal/testkit"
 	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
@@ -37,8 +39,8 @@ type text struct{ house.Text }
 
 // line is one line of the log.
 type line struct {
-	Level, Msg, Role, Share, Request string
-	whole                            string
+	Level, Msg, Role, Share, Request, Network string
+	whole                                     string
 }
 
 // lines reads what was logged since mark, a line at a time; all of it is JSON.
@@ -66,21 +68,34 @@ type yard struct {
 	backend  *house.Process
 	secure   string // address of a Stratum port with TLS
 	certs    string // folder of its certificate
+
+	// Of a second network, which is mined with jobs of block templates:
+	node *litecoindtest.Node
+	home string // the pool's address on it
+	jobs string // address of its Stratum port
 }
 
 func newYard(t *testing.T) *yard {
-	y := &yard{t: t, log: new(text), broker: queuetest.NewNATS(t, queuetest.NATSOption{}), certs: t.TempDir(), secure: free(t)}
+	y := &yard{t: t, log: new(text), broker: queuetest.NewNATS(t, queuetest.NATSOption{}), certs: t.TempDir(), secure: free(t), jobs: free(t)}
+	y.node = litecoindtest.New(t, litecoindtest.Options{User: "litecoin-user-of-the-tests", Password: nodePassword})
+	y.home = y.node.Wallet()
+	y.node.Generate(1, y.home)
+	// Alone a daemon makes no template.
+	peer := litecoindtest.New(t, litecoindtest.Options{Peers: []*litecoindtest.Node{y.node}})
+	testkit.Eventually(t, "the daemons are connected", 30*time.Second, func() bool { return peer.Height() == 1 })
 	certificate, err := queuetest.NewCertificate(y.certs)
 	must(t, err)
 	y.House = house.New(t, house.Options{
 		Broker: y.broker,
 		Daemon: daemon.Options{Network: house.Network, User: "rpc-user-of-the-tests", Password: "rpc-password-of-the-tests"},
 		Extra: fmt.Sprintf("\n[log]\nlevel = \"debug\"\nformat = \"json\"\n[frontend.tls]\ncert_file = %q\nkey_file = %q\n"+
-			"[[frontend.stratum]]\nlisten = %q\nnetwork = \"test\"\ntls = true\n", certificate.Cert, certificate.Key, y.secure),
+			"[[frontend.stratum]]\nlisten = %q\nnetwork = \"test\"\ntls = true\n"+templateConfig, certificate.Cert, certificate.Key, y.secure, y.jobs, y.home),
+		BackendExtra: fmt.Sprintf(nodeConfig, y.node.URL, nodePassword),
 	})
 	t.Setenv("PUREPOOL_FRONTEND_TRUSTED_PROXIES", "127.0.0.1")
 	t.Setenv("PUREPOOL_FRONTEND_HTTP_0_PROXY_PROTOCOL", "true")
 	t.Setenv("PUREPOOL_FRONTEND_STRATUM_0_PROXY_PROTOCOL", "true")
+	t.Setenv("PUREPOOL_FRONTEND_STRATUM_2_PROXY_PROTOCOL", "true")
 	for _, name := range []string{"purepool.toml", "frontend.toml"} {
 		path := filepath.Join(y.Dir, name)
 		config, err := os.ReadFile(path)
@@ -140,6 +155,7 @@ func (y *yard) mark() int { return len(y.log.String()) }
 func TestTheLogOfTheWholeProgram(t *testing.T) {
 	y := newYard(t)
 	t.Run("FollowsAShareOverTheRoles", y.followsAShare)
+	t.Run("FollowsAShareOfAJobOverTheRoles", y.followsAShareOfAJob)
 	t.Run("NamesABannedAddressByItsNetwork", y.namesABannedAddressByItsNetwork)
 	t.Run("ChangesItsLevelWhileTheProgramRuns", y.changesItsLevel)
 	t.Run("IsReadAgainAtSIGHUPWithTheCertificates", y.isReadAgain)
@@ -293,11 +309,16 @@ func (y *yard) trouble() {
 	must(t, y.Cluster.Halt(t.Context()))
 	must(t, y.broker.Stop())
 	must(t, y.Daemon.SetFaults(daemon.Fault{Kind: daemon.FaultRefuse}))
-	y.waitFor(mark, "the daemon is away", func(l line) bool { return l.Msg == "daemon is away" })
+	y.node.Kill()
+	for _, url := range []string{y.Daemon.URL(), y.node.URL} {
+		y.waitFor(mark, "the daemon is away", func(l line) bool { return l.Msg == "daemon is away" && strings.Contains(l.whole, url) })
+	}
 	y.waitFor(mark, "the broker is away", func(l line) bool { return strings.HasPrefix(l.Msg, "nats: ") && l.Level == "WARN" })
 	must(t, y.broker.Start())
 	must(t, y.Cluster.Restart(t.Context()))
 	must(t, y.Daemon.SetFaults())
+	y.node.Start()
+	y.node.WaitReady()
 	y.backend.WaitReady(y.Backend, 30*time.Second)
 
 	wrong := filepath.Join(y.Dir, "wrong.toml")
@@ -333,7 +354,7 @@ func (y *yard) holdsNoSecret(t *testing.T) {
 	must(t, err)
 	secrets := []string{
 		databasePassword, queuetest.FrontendPassword, queuetest.BackendPassword, password,
-		base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), strings.Split(string(key), "\n")[1],
+		base64.StdEncoding.EncodeToString([]byte(user + ":" + password)), nodePassword, strings.Split(string(key), "\n")[1],
 	}
 	log := y.log.String()
 	for _, secret := range secrets {
@@ -353,7 +374,7 @@ func (y *yard) holdsNoAddress(t *testing.T) {
 	rows, err := y.DB.QueryContext(t.Context(), `SELECT address FROM purepool.miner`)
 	must(t, err)
 	defer rows.Close()
-	secrets := []string{minersIP, y.Daemon.PoolAddress()}
+	secrets := []string{minersIP, y.Daemon.PoolAddress(), y.home}
 	for rows.Next() {
 		var address string
 		must(t, rows.Scan(&address))
@@ -372,7 +393,7 @@ func (y *yard) holdsNoAddress(t *testing.T) {
 			inFull++
 		}
 	}
-	if inFull == 0 || len(secrets) < 3 {
+	if inFull == 0 || !slices.Contains(secrets, jobMiner) || len(secrets) < 5 {
 		t.Errorf("%d addresses, %d lines of level debug name one: nothing was tested", len(secrets), inFull)
 	}
 }
