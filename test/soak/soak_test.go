@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
@@ -44,8 +44,8 @@ func TestSoak(t *testing.T) {
 
 // soak runs one house.
 func soak(t *testing.T, name string, broker queuetest.Broker, over time.Duration) {
-	nodes := startNodes(t)
-	port := freeAddress(t)
+	nodes, address := startNodes(t)
+	port := testkit.FreeAddress(t)
 	h := house.New(t, house.Options{
 		Broker: broker, Daemon: daemon.Options{Network: house.Network, BlockInterval: 20 * time.Second, Bits: 0x1d00ffff},
 		Extra: fmt.Sprintf(`
@@ -62,8 +62,8 @@ algorithm = "scrypt"
 pool_address = %q
 easiest_difficulty = "0.0003"
 daemon_timeout = "3s"
-`, port, nodes[0].address),
-		BackendExtra: nodes[0].config() + nodes[1].config(),
+`, port, address),
+		BackendExtra: configOf(nodes),
 	})
 	backend, frontend := h.Run("backend"), h.Run("frontend")
 	h.Eventually("the port is open", time.Minute, func() bool { return reachable(port) })
@@ -297,7 +297,3 @@ func (c *crowd) told() map[string]*count {
 
 // minerAddress is nobody's: miners need no key to mine.
 const minerAddress = "mgSKZM72AZkJWt6UfhQpzoS5Ezc2y8x73E"
-
-func configOf(rpc, dir string) string {
-	return fmt.Sprintf("[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", rpc, filepath.Join(dir, "regtest", ".cookie"))
-}
