@@ -65,7 +65,7 @@ func checkBlock(b page.Block, tests map[string]promise, spelling *speller, compl
 
 var (
 	// indented is a command in an indented block, where nobody would run it.
-	indented = regexp.MustCompile(`^ {4,}(?:sudo |\$ )?(?:purepool|make|systemctl|apt-get|curl|psql|go|git|\./|deploy/|scripts/)[ \w]`)
+	indented = regexp.MustCompile(`^ {4,}(?:sudo |\$ )?(?:purepool|purepool-admin|make|systemctl|apt-get|curl|psql|go|git|cp|mkdir|promtool|nft|\./|deploy/|scripts/)[ \w]`)
 	code     = regexp.MustCompile("`([^`]+)`")
 	program  = regexp.MustCompile(`(?:^|[ =])purepool (.+)$`)
 	testName = regexp.MustCompile(`\b(?:Test|Benchmark|Fuzz)[A-Z]\w+\b`)
@@ -98,7 +98,7 @@ func wrongCode(text string, spelling *speller) string {
 		return spelling.wrong(append([]string{"purepool"}, plain(m[1])...))
 	case strings.HasPrefix(text, "admin "), strings.HasPrefix(text, "sim "):
 		return spelling.wrong(append([]string{"purepool"}, plain(text)...))
-	case strings.HasPrefix(text, "make "), strings.HasPrefix(text, "deploy/") && strings.Contains(text, " "):
+	case strings.HasPrefix(text, "make "), strings.HasPrefix(text, "purepool-admin "), strings.HasPrefix(text, "deploy/") && strings.Contains(text, " "):
 		return spelling.wrong(plain(text))
 	}
 	return ""

@@ -148,6 +148,8 @@ func (s *speller) wrong(words []string) string {
 		return ""
 	}
 	switch name := words[0]; {
+	case name == "purepool-admin":
+		return s.wrongWords(append([]string{"admin"}, words[1:]...))
 	case filepath.Base(name) == "purepool":
 		return s.wrongWords(words[1:])
 	case name == "make":

@@ -6,6 +6,7 @@
 // comment before the block changes that:
 //
 //	<!-- test: own pool -->                   beside a database and folders of its own
+//	<!-- test: moved pool -->                 beside one that takes over an original pool's books
 //	<!-- test: until REGEXP -->               Ctrl-C once the output matches; exit code 0 then
 //	<!-- test: exit 1 -->                     that is the exit code
 //	<!-- test: run by TestX: where -->        run as it stands by that test, which answers for it (see Book)
@@ -45,6 +46,7 @@ func (b Block) String() string { return fmt.Sprintf("%s:%d", b.Page, b.Line) }
 // Note is what the comment before a block says.
 type Note struct {
 	OwnPool   bool
+	MovedPool bool
 	Until     *regexp.Regexp
 	Exit      int
 	RunBy     string // the test that runs it elsewhere
@@ -82,6 +84,8 @@ func parseNote(text string) (n Note, err error) {
 		switch {
 		case word == "own pool":
 			n.OwnPool = true
+		case word == "moved pool":
+			n.MovedPool = true
 		case word == "exit 1":
 			n.Exit = 1
 		case strings.HasPrefix(word, "until "):
