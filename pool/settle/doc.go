@@ -54,6 +54,19 @@
 // have pushed out, is not taken back. Under solo shares are not weighed, the
 // finder gets all, and a late verdict misses nothing.
 //
+// # Stale winners
+//
+// A share that was refused for its place in the chain, and is a block that stands
+// on the best chain after all, was not stale: it is credited when the block is
+// written down, in the same transaction, by the weight of its job and at its own
+// arrival, as a verdict that comes late. Its refusal is taken out of the ledger and
+// the sums, and stands in stale_winner from then on. The watcher looks at every
+// turn, so that verdict, block and submission may come in any order. What is
+// credited is what a validator found sound in everything else (ledger.Verdict.Weight
+// of a refusal), under the proof that it computed and the chain confirms; a
+// frontend's word has no part in it. Credited once, it stays so whatever becomes of
+// the block, as any finding share.
+//
 // # Orphans
 //
 // The round of an orphaned block stays as it is, and is paid by the next block of
