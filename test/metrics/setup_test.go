@@ -6,7 +6,6 @@
 package metrics_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -179,14 +178,9 @@ cookie_file = %q
 	t.Setenv("PUREPOOL_BACKEND_STATE_DIR", t.TempDir())
 	h := house.New(t, house.Options{Extra: extra, Daemon: daemon.Options{Network: house.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff}})
 	h.Start("all").WaitReady(h.Health, time.Minute)
-	m, err := sim.NewMiner(sim.Options{
+	house.StartMiner(t, sim.Options{ // whether its shares arrive is asked of Prometheus
 		Pool: port, Worker: minerAddress + ".rig", Algorithm: "scrypt", Connections: 2, HashRate: 192, Password: "d=0.002", Pause: 100 * time.Millisecond,
 	})
-	must(t, err)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { _ = m.Run(ctx); close(ended) }() // whether its shares arrive is asked of Prometheus
-	t.Cleanup(func() { stop(); <-ended })
 	return h.Health
 }
 

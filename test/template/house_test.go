@@ -20,6 +20,7 @@ import (
 
 	"purepool/bbprpc"
 	"purepool/bbprpc/zmq"
+	"purepool/internal/testkit"
 	"purepool/ledger"
 	"purepool/ledger/ledgertest"
 	"purepool/pool"
@@ -33,6 +34,7 @@ import (
 	"purepool/pool/vardiff"
 	sim "purepool/sim/stratum"
 	"purepool/stratum"
+	program "purepool/test/house"
 )
 
 const network = "regtest"
@@ -141,7 +143,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 	b := &backend{running: h.running(), registry: prometheus.NewRegistry()}
 	var endpoints []bbprpc.Endpoint
 	for _, d := range daemons {
-		endpoints = append(endpoints, d.endpoint())
+		endpoints = append(endpoints, d.Endpoint())
 	}
 	var err error
 	b.client, err = bbprpc.New(bbprpc.Config{Endpoints: endpoints, Timeout: 3 * time.Second, Logger: h.log, Registerer: b.registry})
@@ -274,7 +276,7 @@ func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) 
 	f.ends = append(f.ends, f.desk.Close)
 	must(t, f.desk.Recover(t.Context()))
 	f.run("desk", f.desk.Run)
-	await(t, 30*time.Second, "a job is heard", func() bool { return f.desk.Ready(t.Context()) == nil })
+	testkit.Eventually(t, "a job is heard", 30*time.Second, func() bool { return f.desk.Ready(t.Context()) == nil })
 	var sink stratum.ShareSink = f.desk
 	for _, wrap := range through {
 		sink = wrap(f.desk)
@@ -298,26 +300,14 @@ func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) 
 
 // miners mine at a port until the returned function is called, which returns
 // what they have seen.
-func (h *house) miners(opt sim.Options) (stop func() *sim.Stats) {
+func (h *house) miners(opt sim.Options) (stop func() sim.Snapshot) {
 	h.t.Helper()
 	opt.Algorithm = "scrypt"
 	if opt.Worker == "" {
 		opt.Worker = minerAddress + ".rig"
 	}
 	opt.Pause = 100 * time.Millisecond
-	m, err := sim.NewMiner(opt)
-	must(h.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
-	end := sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			h.t.Errorf("miners: %v", err)
-		}
-	})
-	h.t.Cleanup(end)
-	return func() *sim.Stats { end(); return m.Stats() }
+	return program.StartMiner(h.t, opt)
 }
 
 // count asks the ledger for one number.

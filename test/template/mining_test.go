@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/ledger/ledgertest"
 	"purepool/pool"
 	"purepool/pool/job"
@@ -27,9 +28,9 @@ func nodes(t *testing.T, n int) []*litecoind {
 		all = append(all, newLitecoind(t, all...))
 	}
 	all[0].wallet()
-	all[0].call("generatetoaddress", nil, 1, all[0].address)
+	all[0].Generate(1, all[0].address)
 	for _, d := range all {
-		await(t, time.Minute, "the nodes are connected", func() bool { return d.height() == 1 })
+		testkit.Eventually(t, "the nodes are connected", time.Minute, func() bool { return d.Height() == 1 })
 	}
 	return all
 }
@@ -41,7 +42,7 @@ func (h *house) allShares(accepted int64) int64 {
 	total := func() int64 {
 		return h.count(`SELECT (SELECT count(*) FROM share) + (SELECT count(*) FROM rejected_share)`)
 	}
-	await(h.t, time.Minute, fmt.Sprintf("%d shares stand in the ledger, %d do", accepted, total()), func() bool { return total() >= accepted })
+	testkit.Eventually(h.t, fmt.Sprintf("%d shares stand in the ledger, %d do", accepted, total()), time.Minute, func() bool { return total() >= accepted })
 	return h.count(`SELECT count(*) FROM share`)
 }
 
@@ -58,7 +59,7 @@ func (h *house) everyShareIsCredited(stats *sim.Snapshot) {
 // paysThePool checks who is paid by the blocks above a height.
 func (h *house) paysThePool(d *litecoind, address string, above int64) {
 	h.t.Helper()
-	for height := above + 1; height <= d.height(); height++ {
+	for height := above + 1; height <= d.Height(); height++ {
 		b := d.block(height)
 		outputs := b.Tx[0].Vout
 		if len(outputs) != 2 || !slices.Equal(outputs[0].Script.Addresses, []string{address}) || outputs[0].Value == 0 ||
@@ -75,9 +76,9 @@ func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) 
 	h.openBackend(d[0].address, d[0], d[1])
 	f := h.openFrontend(1)
 	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 448, Password: "d=0.0007"})
-	await(t, 2*time.Minute, "a hundred blocks", func() bool { return d[0].height() > 100 })
-	stats := stop().Snapshot()
-	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
+	testkit.Eventually(t, "a hundred blocks", 2*time.Minute, func() bool { return d[0].Height() > 100 })
+	stats := stop()
+	testkit.Eventually(t, "all blocks are decided", time.Minute, func() bool { return h.submissions()["pending"] == 0 })
 	s := h.submissions()
 	t.Logf("blocks %v, miners %+v", s, stats)
 	if s["refused"] != 0 {
@@ -89,7 +90,7 @@ func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) 
 		t.Errorf("%d blocks were taken by nobody although they came first", n)
 	}
 	h.paysThePool(d[0], d[0].address, 1)
-	for height := int64(2); height <= d[0].height(); height++ {
+	for height := int64(2); height <= d[0].Height(); height++ {
 		hash := d[0].block(height).Hash
 		if h.count(`SELECT count(*) FROM block_submission WHERE encode(hash, 'hex') = $1 AND result = 'accepted'`, hash) != 1 {
 			t.Errorf("block %d of the chain was not submitted by the pool", height)
@@ -106,7 +107,7 @@ func steady(addr string) sim.Options {
 func (h *house) moreBlocks(n int64) {
 	h.t.Helper()
 	want := h.submissions()["accepted"] + n
-	await(h.t, time.Minute, fmt.Sprintf("%d more blocks", n), func() bool { return h.submissions()["accepted"] >= want })
+	testkit.Eventually(h.t, fmt.Sprintf("%d more blocks", n), time.Minute, func() bool { return h.submissions()["accepted"] >= want })
 }
 
 func TestReorganisationMovesMinersToTheNewTip(t *testing.T) {
@@ -117,19 +118,19 @@ func TestReorganisationMovesMinersToTheNewTip(t *testing.T) {
 	f := h.openFrontend(1)
 	stop := h.miners(steady(f.addr))
 	h.moreBlocks(10)
-	forked := d[0].height() - 3
+	forked := d[0].Height() - 3
 	var hash string
-	d[0].call("getblockhash", &hash, forked)
+	d[0].Call("getblockhash", &hash, forked)
 	for _, node := range d {
-		node.call("invalidateblock", nil, hash)
+		node.Call("invalidateblock", nil, hash)
 	}
 	h.moreBlocks(15)
-	stats := stop().Snapshot()
+	stats := stop()
 	if blk := d[0].block(forked); blk.Hash == hash {
 		t.Errorf("the block at %d is the one that was invalidated", forked)
 	}
-	if d[0].height() < forked+8 {
-		t.Errorf("height %d after a reorganisation at %d", d[0].height(), forked)
+	if d[0].Height() < forked+8 {
+		t.Errorf("height %d after a reorganisation at %d", d[0].Height(), forked)
 	}
 	h.paysThePool(d[0], d[0].address, 1)
 	h.allShares(stats.Accepted)
@@ -167,13 +168,12 @@ func TestKilledDaemonCostsNoShareAndNoJob(t *testing.T) {
 		d[0].kill()
 		h.moreBlocks(8)
 		d[0].start()
-		d[0].ready()
-		d[0].call("addnode", nil, d[2].p2p, "onetry")
+		d[0].Call("addnode", nil, d[2].P2P, "onetry")
 		h.moreBlocks(3)
-		await(t, time.Minute, "the daemon has caught up", func() bool { return d[0].height() >= d[1].height() })
+		testkit.Eventually(t, "the daemon has caught up", time.Minute, func() bool { return d[0].Height() >= d[1].Height() })
 	}
-	stats := stop().Snapshot()
-	await(t, time.Minute, "all blocks are decided", func() bool { return h.submissions()["pending"] == 0 })
+	stats := stop()
+	testkit.Eventually(t, "all blocks are decided", time.Minute, func() bool { return h.submissions()["pending"] == 0 })
 	s := h.submissions()
 	t.Logf("blocks %v, miners %+v", s, stats)
 	if s["refused"] != 0 {
@@ -231,7 +231,7 @@ func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
 		return &echo{TemplateDesk: desk, others: []*pool.TemplateDesk{second.desk}, thief: thief}
 	})
 	// The same miners, under the same names, on both; some send every share twice.
-	var stops []func() *sim.Stats
+	var stops []func() sim.Snapshot
 	for _, addr := range []string{first.addr, second.addr} {
 		for _, fault := range []sim.Fault{sim.Honest, sim.Duplicate} {
 			opt := steady(addr)
@@ -243,10 +243,10 @@ func TestNoShareCountsTwiceOverTwoFrontends(t *testing.T) {
 	var accepted, submitted int64
 	for _, stop := range stops {
 		stats := stop()
-		accepted += stats.Accepted.Load()
-		submitted += stats.Submitted.Load()
+		accepted += stats.Accepted
+		submitted += stats.Submitted
 	}
-	await(t, 30*time.Second, "every accepted share is credited", func() bool { return h.count(`SELECT count(*) FROM share`) >= accepted })
+	testkit.Eventually(t, "every accepted share is credited", 30*time.Second, func() bool { return h.count(`SELECT count(*) FROM share`) >= accepted })
 	credited := h.count(`SELECT count(*) FROM share`)
 	stolen := ledgertest.Value[int64](t, h.db, `SELECT count(*) FROM share WHERE worker_id = $1`, thief)
 	known := h.count(`SELECT count(*) FROM rejected_share WHERE reason = 'BibleHashAlreadyKnown'`)
@@ -274,14 +274,14 @@ func TestBackendThatWasAwayJudgesEveryShareAndSubmitsEveryBlock(t *testing.T) {
 	b.end()
 	before := h.submissions()["accepted"]
 	var height int64
-	await(t, time.Minute, "miners go on without a backend", func() bool {
-		height = d[0].height()
+	testkit.Eventually(t, "miners go on without a backend", time.Minute, func() bool {
+		height = d[0].Height()
 		return f.desk.Ready(t.Context()) != nil // told by silence, after five seconds of it
 	})
 	again := h.openBackend(d[0].address, d[0], d[1])
 	h.moreBlocks(5)
-	await(t, 30*time.Second, "the frontend has jobs again", func() bool { return f.desk.Ready(t.Context()) == nil })
-	stats := stop().Snapshot()
+	testkit.Eventually(t, "the frontend has jobs again", 30*time.Second, func() bool { return f.desk.Ready(t.Context()) == nil })
+	stats := stop()
 	t.Logf("blocks %v, %d accepted before, height %d, miners %+v", h.submissions(), before, height, stats)
 	h.everyShareIsCredited(&stats)
 	if stats.Connects != 2 {
@@ -305,7 +305,7 @@ func TestShareInFlightOverAFrontendsRestartIsJudgedRight(t *testing.T) {
 	first, second, block := w.find(false), w.find(false), w.find(true)
 	f.end()
 	jobs := h.count(`SELECT count(*) FROM job`)
-	await(t, 30*time.Second, "another job of the same tip", func() bool { return h.count(`SELECT count(*) FROM job`) > jobs })
+	testkit.Eventually(t, "another job of the same tip", 30*time.Second, func() bool { return h.count(`SELECT count(*) FROM job`) > jobs })
 
 	handIn := func(share []byte, want string) {
 		t.Helper()
@@ -322,20 +322,20 @@ func TestShareInFlightOverAFrontendsRestartIsJudgedRight(t *testing.T) {
 	}
 	f = h.openFrontend(1)
 	handIn(first, `"result":true`)
-	await(t, 20*time.Second, "it is credited", func() bool { return h.count(`SELECT count(*) FROM share`) == 1 })
+	testkit.Eventually(t, "it is credited", 20*time.Second, func() bool { return h.count(`SELECT count(*) FROM share`) == 1 })
 
 	f.end()
-	d[1].call("generatetoaddress", nil, 1, minerAddress)
-	await(t, 20*time.Second, "a job of the new tip", func() bool { return h.count(`SELECT max(height) FROM job`) == 3 })
+	d[1].Generate(1, minerAddress)
+	testkit.Eventually(t, "a job of the new tip", 20*time.Second, func() bool { return h.count(`SELECT max(height) FROM job`) == 3 })
 	f = h.openFrontend(1)
-	await(t, 20*time.Second, "the new tip's job is heard", func() bool {
+	testkit.Eventually(t, "the new tip's job is heard", 20*time.Second, func() bool {
 		w := newWinnerAs(t, f.addr, "scrypt", "")
 		defer w.conn.Close()
 		return h.count(`SELECT height FROM job WHERE to_hex(seq) = $1`, w.key[:len(w.key)-10]) == 3
 	})
 	handIn(second, `[21,`)
 	handIn(block, `[21,`)
-	await(t, 20*time.Second, "the late block is tried", func() bool {
+	testkit.Eventually(t, "the late block is tried", 20*time.Second, func() bool {
 		return h.count(`SELECT count(*) FROM block_submission WHERE stale AND result = 'inconclusive'`) == 1
 	})
 	if n := h.count(`SELECT count(*) FROM share`); n != 1 {
@@ -368,9 +368,9 @@ func TestStaleTemplatesCloseThePortToNewMinersAndAreLoud(t *testing.T) {
 		t.Fatal("a pool whose daemons are up is closed, or says so")
 	}
 	for _, node := range d { // they hang: their connections stay
-		must(t, node.cmd.Process.Signal(syscall.SIGSTOP))
+		node.Signal(syscall.SIGSTOP)
 	}
-	await(t, 20*time.Second, "the port is closed to new miners", func() bool { return !letsIn() })
+	testkit.Eventually(t, "the port is closed to new miners", 20*time.Second, func() bool { return !letsIn() })
 	if age := b.metric("purepool_jobs_template_age_seconds"); b.metric("purepool_jobs_ready") != 0 || age < 1 ||
 		b.metric("purepool_jobs_daemon_synced") != 0 || b.maker.Ready(t.Context()) == nil || f.desk.Ready(t.Context()) == nil {
 		t.Errorf("the template is %v s old, ready %v, daemons %v", age, b.metric("purepool_jobs_ready"), b.metric("purepool_jobs_daemon_synced"))
@@ -382,9 +382,9 @@ func TestStaleTemplatesCloseThePortToNewMinersAndAreLoud(t *testing.T) {
 		t.Errorf("a miner that was there is answered %s", got)
 	}
 	for _, node := range d {
-		must(t, node.cmd.Process.Signal(syscall.SIGCONT))
+		node.Signal(syscall.SIGCONT)
 	}
-	await(t, 30*time.Second, "the port is open again", letsIn)
+	testkit.Eventually(t, "the port is open again", 30*time.Second, letsIn)
 	if b.metric("purepool_jobs_ready") != 1 {
 		t.Error("the port is open, and the metrics do not show it")
 	}

@@ -1,18 +1,15 @@
 package template_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"purepool/bbprpc"
+	"purepool/internal/testkit"
 	"purepool/pool/queue/queuetest"
 	"purepool/sim/daemon"
 	sim "purepool/sim/stratum"
@@ -30,7 +27,7 @@ type inhabited struct {
 // programOf puts it up; more goes into the backend's configuration.
 func programOf(t *testing.T, broker queuetest.Broker, tipPoll, more string, d []*litecoind) *inhabited {
 	t.Helper()
-	p := &inhabited{t: t, port: fmt.Sprintf("127.0.0.1:%d", freePort(t))}
+	p := &inhabited{t: t, port: testkit.FreeAddress(t)}
 	extra := fmt.Sprintf(`
 [[frontend.stratum]]
 listen = %q
@@ -47,7 +44,7 @@ fee_percent = "2.5"
 `, p.port, d[0].address)
 	var daemons strings.Builder
 	for _, node := range d {
-		fmt.Fprintf(&daemons, "[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", node.rpc, filepath.Join(node.dir, "regtest", ".cookie"))
+		fmt.Fprintf(&daemons, "[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", node.URL, node.CookieFile())
 		if node.publisher != nil {
 			fmt.Fprintf(&daemons, "zmq_hashblock = [%q]\n", node.publisher.Address)
 		}
@@ -61,7 +58,7 @@ fee_percent = "2.5"
 
 func (p *inhabited) portIsOpen() {
 	p.t.Helper()
-	await(p.t, 30*time.Second, "the port is open", func() bool {
+	p.Eventually("the port is open", 30*time.Second, func() bool {
 		c, err := net.Dial("tcp", p.port)
 		if err == nil {
 			c.Close()
@@ -73,21 +70,9 @@ func (p *inhabited) portIsOpen() {
 // mine lets a miner mine until stop is called, which returns what it has seen.
 func (p *inhabited) mine(address string, rate float64) (stop func() sim.Snapshot) {
 	p.t.Helper()
-	m, err := sim.NewMiner(sim.Options{
+	return program.StartMiner(p.t, sim.Options{
 		Pool: p.port, Worker: address + ".rig", Algorithm: "scrypt", HashRate: rate, Password: "d=0.001", Pause: 100 * time.Millisecond, Resume: true,
 	})
-	must(p.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
-	end := sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
-			p.t.Errorf("miner: %v", err)
-		}
-	})
-	p.t.Cleanup(end)
-	return func() sim.Snapshot { end(); return m.Stats().Snapshot() }
 }
 
 func (p *inhabited) blocks(result string) int64 {
@@ -174,13 +159,9 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 	first := newPublishingLitecoind(t)
 	d := []*litecoind{first, newLitecoind(t, first)}
 	first.wallet()
-	first.call("generatetoaddress", nil, 1, first.address)
-	await(t, time.Minute, "the nodes are connected", func() bool { return d[1].height() == 1 })
-	d[1].call("createwallet", nil, "miners")
-	miners := make([]string, 3)
-	for i := range miners {
-		d[1].call("getnewaddress", &miners[i], "", "legacy")
-	}
+	first.Generate(1, first.address)
+	testkit.Eventually(t, "the nodes are connected", time.Minute, func() bool { return d[1].Height() == 1 })
+	miners := []string{d[1].Wallet(), d[1].Address(), d[1].Address()}
 	p := programOf(t, queuetest.NewNATS(t, queuetest.NATSOption{}), "1m", settling, d)
 	backend, frontend := p.Start("backend"), p.Start("frontend")
 	backend.WaitReady(p.Backend, time.Minute)
@@ -189,7 +170,7 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 	followed := func() int64 {
 		return p.Count(`SELECT coalesce(max(height), -1) FROM purepool.chain_block WHERE main AND network_id = (SELECT id FROM purepool.network WHERE name = 'regtest')`)
 	}
-	p.Eventually("the chain is followed", 20*time.Second, func() bool { return followed() == d[0].height() })
+	p.Eventually("the chain is followed", 20*time.Second, func() bool { return followed() == d[0].Height() })
 
 	var stops []func() sim.Snapshot
 	for i, address := range miners {
@@ -204,14 +185,14 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 		stats = append(stats, stop())
 	}
 	p.everyShareIsCredited(stats...)
-	p.Eventually("the last block is followed", 5*time.Second, func() bool { return followed() == d[0].height() })
+	p.Eventually("the last block is followed", 5*time.Second, func() bool { return followed() == d[0].Height() })
 	found := p.Count(`SELECT count(*) FROM purepool.block WHERE main`)
 	if found < 5 {
 		t.Errorf("%d blocks of the chain are known as the pool's", found)
 	}
 
 	// Strangers' blocks: the pool's mature, and its payments confirm.
-	strangers := func(n int) { d[1].call("generatetoaddress", nil, n, minerAddress) }
+	strangers := func(n int) { d[1].Generate(n, minerAddress) }
 	strangers(101)
 	p.Eventually("every block is shared out", 30*time.Second, func() bool {
 		return p.Count(`SELECT count(*) FROM purepool.block WHERE main AND state <> 'mature'`) == 0
@@ -223,9 +204,9 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 		return owed() == 0 && p.Count(`SELECT count(*) FROM purepool.payment WHERE state NOT IN ('sent', 'confirmed')`) == 0 &&
 			p.Count(`SELECT count(*) FROM purepool.payment`) > 0
 	})
-	await(t, 20*time.Second, "the payments are known to the other node", func() bool {
+	testkit.Eventually(t, "the payments are known to the other node", 20*time.Second, func() bool {
 		var pool []string
-		d[1].call("getrawmempool", &pool)
+		d[1].Call("getrawmempool", &pool)
 		return int64(len(pool)) >= p.Count(`SELECT count(*) FROM purepool.payment WHERE state = 'sent'`)
 	})
 	strangers(3)
@@ -236,7 +217,7 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 	total := int64(0)
 	for i, address := range miners {
 		var got bbprpc.Amount
-		d[1].call("getreceivedbyaddress", &got, address)
+		d[1].Call("getreceivedbyaddress", &got, address)
 		paid := p.Count(`SELECT coalesce(sum(i.amount), 0) FROM purepool.payment_item i JOIN purepool.miner m ON m.id = i.miner_id WHERE m.address = $1 AND i.state = 'paid'`, address)
 		left := p.Count(`SELECT coalesce(sum(b.amount), 0) FROM purepool.balance b JOIN purepool.account a ON a.id = b.account_id JOIN purepool.miner m ON m.id = a.miner_id
 			WHERE m.address = $1 AND a.kind = 'miner'`, address)
@@ -247,7 +228,7 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 		total += paid + left
 	}
 	var rewards int64
-	for height := int64(2); height <= d[0].height(); height++ {
+	for height := int64(2); height <= d[0].Height(); height++ {
 		if out := d[0].block(height).Tx[0].Vout[0]; len(out.Script.Addresses) == 1 && out.Script.Addresses[0] == d[0].address {
 			rewards += int64(out.Value)
 		}

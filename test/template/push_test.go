@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"purepool/internal/testkit"
 )
 
 // cleanJobs connects a miner to a port and returns when a job came that throws
@@ -55,8 +57,8 @@ func TestPushedBlockIsAJobAtTheMinerLongBeforeAPolledOne(t *testing.T) {
 	first := newLitecoind(t)
 	d := newPublishingLitecoind(t, first)
 	first.wallet()
-	first.call("generatetoaddress", nil, 1, first.address)
-	await(t, time.Minute, "the nodes are connected", func() bool { return d.height() == 1 })
+	first.Generate(1, first.address)
+	testkit.Eventually(t, "the nodes are connected", time.Minute, func() bool { return d.Height() == 1 })
 	h := newHouse(t)
 	// mined has the daemon mine a block and returns how long the job took.
 	mined := func(came <-chan time.Time) time.Duration {
@@ -65,7 +67,7 @@ func TestPushedBlockIsAJobAtTheMinerLongBeforeAPolledOne(t *testing.T) {
 			<-came
 		}
 		start := time.Now()
-		d.call("generatetoaddress", nil, 1, first.address)
+		d.Generate(1, first.address)
 		select {
 		case at := <-came:
 			return at.Sub(start)
@@ -98,7 +100,7 @@ func TestPushedBlockIsAJobAtTheMinerLongBeforeAPolledOne(t *testing.T) {
 			f = h.openFrontend(1)
 			came = cleanJobs(t, f.addr)
 		}
-		await(t, 30*time.Second, "jobs are issued and pushed", func() bool {
+		testkit.Eventually(t, "jobs are issued and pushed", 30*time.Second, func() bool {
 			return b.maker.Ready(t.Context()) == nil && (way.node.publisher == nil || b.metric("purepool_push_connected") == 1)
 		})
 		mined(came) // whatever has to be set up is
@@ -119,13 +121,12 @@ func TestPushedBlockIsAJobAtTheMinerLongBeforeAPolledOne(t *testing.T) {
 	}
 	for range 2 {
 		d.kill()
-		await(t, 30*time.Second, "the loss is noticed", func() bool { return b.metric("purepool_push_connected") == 0 })
+		testkit.Eventually(t, "the loss is noticed", 30*time.Second, func() bool { return b.metric("purepool_push_connected") == 0 })
 		d.start()
-		d.ready()
-		await(t, 30*time.Second, "the publisher is listened to again", func() bool { return b.metric("purepool_push_connected") == 1 })
-		await(t, time.Minute, "the daemon has peers and is believed to be up", func() bool {
+		testkit.Eventually(t, "the publisher is listened to again", 30*time.Second, func() bool { return b.metric("purepool_push_connected") == 1 })
+		testkit.Eventually(t, "the daemon has peers and is believed to be up", time.Minute, func() bool {
 			var n int
-			d.call("getconnectioncount", &n)
+			d.Call("getconnectioncount", &n)
 			return n > 0 && b.client.Status()[0].Up
 		})
 		if took := mined(came); took > 5*time.Second {
