@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 )
@@ -10,7 +11,8 @@ import (
 // BackendStore is the ledger as the backend may use it.
 type BackendStore struct {
 	*conn
-	parts partitions
+	parts   partitions
+	repeats atomic.Int32 // batches still to be looked up first: see firstRoad
 }
 
 // OpenBackend opens the ledger with the backend's role. It does not wait for

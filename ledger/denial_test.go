@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -177,6 +178,8 @@ func tables(t *testing.T, db *ledgertest.DB) map[string]string {
 	return found
 }
 
+var sharePartition = regexp.MustCompile(`^share_n\d+_h\d+$`)
+
 func TestEachRoleMayDoWhatIsListedAndNothingElse(t *testing.T) {
 	db := ledgertest.New(t)
 	write(t, db.Backend(), credited(t, 10, 1)) // so that there are partitions of share
@@ -189,11 +192,15 @@ func TestEachRoleMayDoWhatIsListedAndNothingElse(t *testing.T) {
 			}
 		}
 		for table, column := range all {
+			rights := list[table]
+			if sharePartition.MatchString(table) && role == ledger.RoleBackend {
+				rights = []string{"SELECT", "INSERT"} // it copies shares into partitions
+			}
 			for verb, stmt := range statements(table, column) {
-				may := slices.Contains(list[table], verb)
+				may := slices.Contains(rights, verb)
 				if verb == "LOCK" {
 					// Who may change rows may lock them; that is all backend's.
-					may = slices.Contains(list[table], "UPDATE") || slices.Contains(list[table], "DELETE")
+					may = slices.Contains(rights, "UPDATE") || slices.Contains(rights, "DELETE")
 				}
 				err := try(t, conn, stmt)
 				view := strings.HasPrefix(table, "pool_") || table == "balance_fault"

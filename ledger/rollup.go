@@ -54,9 +54,26 @@ type (
 	tally struct {
 		miner                     int64
 		shares, rejected, unknown int64
-		weight                    big.Int
+		small                     int64   // weight that is not in large
+		large                     big.Int // weight
 	}
 )
+
+// credit adds a share. Weights are summed up in 64 bits for as long as they fit.
+func (t *tally) credit(weight int64) {
+	t.shares++
+	if sum := t.small + weight; sum >= 0 {
+		t.small = sum
+		return
+	}
+	t.large.Add(&t.large, big.NewInt(t.small))
+	t.small = weight
+}
+
+// sum is the weight of all shares.
+func (t *tally) sum() string {
+	return new(big.Int).Add(&t.large, big.NewInt(t.small)).String()
+}
 
 // rollUp moves the roll-ups by what this attempt has written.
 func (w *writer) rollUp(ctx context.Context) error {
@@ -85,18 +102,21 @@ func (w *writer) tallies() (map[minuteKey]*tally, map[reasonKey]int64) {
 	minutes, reasons := map[minuteKey]*tally{}, map[reasonKey]int64{}
 	at := func(worker int64, r *row) *tally {
 		k := minuteKey{worker, r.dayAt.Truncate(time.Minute)}
-		if minutes[k] == nil {
-			minutes[k] = &tally{miner: r.MinerID}
+		t := minutes[k]
+		if t == nil {
+			t = &tally{miner: r.MinerID}
+			minutes[k] = t
 		}
-		return minutes[k]
+		return t
 	}
-	var weight big.Int
+	var whole *tally // of the minute before, mostly that of the next share too
+	var minute time.Time
 	for _, r := range w.credited {
-		weight.SetInt64(r.Weight)
-		for _, t := range []*tally{at(r.WorkerID, r), at(0, r)} {
-			t.shares++
-			t.weight.Add(&t.weight, &weight)
+		if whole == nil || r.dayAt.Sub(minute).Abs() >= time.Minute || r.dayAt.Before(minute) {
+			whole, minute = at(0, r), r.dayAt.Truncate(time.Minute)
 		}
+		whole.credit(r.Weight)
+		at(r.WorkerID, r).credit(r.Weight)
 	}
 	for _, r := range w.rejected {
 		whole := at(0, r)
@@ -127,7 +147,7 @@ func (w *writer) rollMinutes(ctx context.Context, keys []minuteKey, tallies map[
 	for i, k := range keys {
 		t := tallies[k]
 		workers[i], times[i], miners[i] = k.worker, timeText(k.minute), t.miner
-		shares[i], rejected[i], weights[i] = t.shares, t.rejected, t.weight.String()
+		shares[i], rejected[i], weights[i] = t.shares, t.rejected, t.sum()
 	}
 	_, err := w.tx.ExecContext(ctx, rollMinuteSQL, w.batch.networkID, pq.Array(workers), pq.Array(times), pq.Array(miners),
 		pq.Array(shares), pq.Array(rejected), pq.Array(weights))
@@ -163,7 +183,7 @@ func (w *writer) rollNetwork(ctx context.Context, keys []minuteKey, tallies map[
 	for i, k := range keys {
 		t := tallies[k]
 		times[i], shares[i], rejected[i], unknown[i] = timeText(k.minute), t.shares, t.rejected, t.unknown
-		weights[i] = t.weight.String()
+		weights[i] = t.sum()
 	}
 	_, err := w.tx.ExecContext(ctx, rollNetworkSQL, w.batch.networkID, pq.Array(times), pq.Array(shares), pq.Array(rejected),
 		pq.Array(unknown), pq.Array(weights))

@@ -51,9 +51,16 @@ func (s *BackendStore) WriteVerdicts(ctx context.Context, networkID int16, verdi
 		if err := s.ensureFor(ctx, b); err != nil {
 			return Written{}, wrap(ctx, "write verdicts: partitions", err)
 		}
-		written, err := s.writeBatch(ctx, b, try > 0)
+		by := careful
+		if try == 0 {
+			by = s.firstRoad()
+		}
+		written, err := s.writeBatch(ctx, b, by)
 		if err == nil {
 			return written, nil
+		}
+		if by == straight && pq.As(err, pqerror.UniqueViolation) != nil {
+			s.repeats.Store(lookingBatches)
 		}
 		if try == writeTries || !s.worthAnotherTry(err) {
 			return Written{}, wrap(ctx, "write verdicts", err)
@@ -69,7 +76,7 @@ func (s *BackendStore) worthAnotherTry(err error) bool {
 	if pq.As(err, pqerror.UniqueViolation, pqerror.TRDeadlockDetected, pqerror.TRSerializationFailure) != nil {
 		return true
 	}
-	if e := pq.As(err); e != nil && missingPartition(e) {
+	if e := pq.As(err); e != nil && (missingPartition(e) || e.Code == pqerror.UndefinedTable) {
 		s.parts.forget() // dropped by somebody else since we looked
 		return true
 	}
@@ -101,6 +108,7 @@ type row struct {
 	Verdict
 	dayAt     time.Time // ReceivedAt within the days that have partitions
 	id        string    // ShareID as text
+	place     int       // in the batch
 	duplicate bool      // credited by its verdict, but another share has the proof
 }
 
@@ -136,6 +144,9 @@ func (s *BackendStore) prepareBatch(networkID int16, verdicts []Verdict) (*batch
 	slices.SortFunc(b.rows, func(x, y row) int {
 		return cmp.Or(x.ReceivedAt.Compare(y.ReceivedAt), bytes.Compare(x.ShareID[:], y.ShareID[:]))
 	})
+	for i := range b.rows {
+		b.rows[i].place = i
+	}
 	return b, nil
 }
 
@@ -156,26 +167,58 @@ func clampTime(t, from, to time.Time) time.Time {
 	return t
 }
 
-// writeBatch writes the batch in one transaction. The fast road copies the
-// credited shares and fails where another validator writes one of their proofs
-// at the same time; the slow road lets Postgres decide for each row.
+// road is how a batch is written: the first one that is fit for it.
+type road int
+
+const (
+	// The proofs of credited shares are taken for new, as all but a few are. The
+	// unique key fails the batch where one is not.
+	straight road = iota
+	// All proofs are looked up first. The batch fails where another validator
+	// writes one of them at the same time.
+	looking
+	// Postgres decides for each row.
+	careful
+)
+
+// lookingBatches is how many batches are looked up first after one has brought a
+// proof again: whoever hands shares in twice, and a redelivery of many, cost a
+// failed batch seldom.
+const lookingBatches = 64
+
+// firstRoad is the road on which a batch is tried first.
+func (s *BackendStore) firstRoad() road {
+	for n := s.repeats.Load(); n > 0; n = s.repeats.Load() {
+		if s.repeats.CompareAndSwap(n, n-1) {
+			return looking
+		}
+	}
+	return straight
+}
+
+// writeBatch writes the batch in one transaction.
 //
 // All writers take their locks in the same order (shares by proof, rejected
 // shares by arrival, roll-ups by key), so none waits in a circle.
-func (s *BackendStore) writeBatch(ctx context.Context, b *batch, slow bool) (Written, error) {
-	tx, err := s.db.BeginTxx(ctx, nil)
+func (s *BackendStore) writeBatch(ctx context.Context, b *batch, by road) (Written, error) {
+	conn, err := s.db.Connx(ctx)
+	if err != nil {
+		return Written{}, err
+	}
+	defer conn.Close()
+	tx, err := conn.BeginTxx(ctx, nil)
 	if err != nil {
 		return Written{}, err
 	}
 	defer tx.Rollback()
 	w := &writer{tx: tx, batch: b}
-	if err := w.sort(ctx); err != nil {
+	if err := w.sort(ctx, by); err != nil {
 		return Written{}, err
 	}
-	if slow {
+	if by == careful {
 		err = w.insertCredited(ctx)
 	} else {
-		err = w.copyCredited(ctx)
+		err = w.copyCredited(ctx, conn)
 	}
 	if err != nil {
 		return Written{}, fmt.Errorf("credited shares: %w", err)
@@ -221,18 +264,22 @@ CROSS JOIN LATERAL (
 
 // sort looks up what stands in the ledger already and decides for each share
 // what is to be written.
-func (w *writer) sort(ctx context.Context) error {
-	owners, refused, err := w.lookUp(ctx)
+func (w *writer) sort(ctx context.Context, by road) error {
+	look := w.lookUpAll
+	if by == straight {
+		look = w.lookUpRefused
+	}
+	k, err := look(ctx)
 	if err != nil {
 		return fmt.Errorf("look up: %w", err)
 	}
 	w.written.Redelivered += w.batch.repeats
+	w.credited = make([]*row, 0, len(w.batch.rows))
 	for i := range w.batch.rows {
 		r := &w.batch.rows[i]
-		owner, known := owners[r.key()]
-		known = known && r.HasProof
+		owner, known := k.owner(r)
 		switch {
-		case refused[i], known && owner == r.ShareID:
+		case k.refused[i], known && owner == r.ShareID:
 			w.written.Redelivered++
 		case r.Reason != "":
 			w.rejected = append(w.rejected, r)
@@ -240,13 +287,27 @@ func (w *writer) sort(ctx context.Context) error {
 			w.reject(r)
 		default:
 			w.credited = append(w.credited, r)
-			owners[r.key()] = r.ShareID // the next one in this batch is a duplicate
 		}
 	}
-	slices.SortFunc(w.credited, func(x, y *row) int {
-		return cmp.Or(cmp.Compare(x.Height, y.Height), bytes.Compare(x.Proof[:], y.Proof[:]))
-	})
+	w.once()
 	return nil
+}
+
+// once sorts the credited shares by proof, and turns all but the first to arrive
+// of those with the same proof into duplicates.
+func (w *writer) once() {
+	slices.SortFunc(w.credited, func(x, y *row) int {
+		return cmp.Or(cmp.Compare(x.Height, y.Height), bytes.Compare(x.Proof[:], y.Proof[:]), cmp.Compare(x.place, y.place))
+	})
+	kept := w.credited[:0]
+	for _, r := range w.credited {
+		if n := len(kept); n > 0 && kept[n-1].Height == r.Height && kept[n-1].Proof == r.Proof {
+			w.reject(r)
+		} else {
+			kept = append(kept, r)
+		}
+	}
+	w.credited = kept
 }
 
 // reject turns a credited share into the rejection of a duplicate.
@@ -256,38 +317,122 @@ func (w *writer) reject(r *row) {
 	w.rejected = append(w.rejected, &dup)
 }
 
-// lookUp returns who has the batch's proofs, and which of its rows stand among
-// the rejected shares.
-func (w *writer) lookUp(ctx context.Context) (map[ProofKey]uuid.UUID, map[int]bool, error) {
-	rows := w.batch.rows
+// known is what stands in the ledger of a batch.
+type known struct {
+	owners  map[ProofKey]uuid.UUID // who has a proof
+	refused map[int]bool           // places of rows that stand among the rejected shares
+}
+
+func (k *known) owner(r *row) (id uuid.UUID, known bool) {
+	if r.HasProof && len(k.owners) > 0 {
+		id, known = k.owners[r.key()]
+	}
+	return id, known
+}
+
+// lookUp looks the rows of these places up.
+func (w *writer) lookUp(ctx context.Context, places []int) (known, error) {
+	k := known{make(map[ProofKey]uuid.UUID, len(places)), map[int]bool{}}
+	if len(places) == 0 {
+		return k, nil
+	}
 	var keys []ProofKey
-	days, ids := make([]string, len(rows)), make([]string, len(rows))
-	for i := range rows {
-		if rows[i].HasProof {
-			keys = append(keys, rows[i].key())
+	days, ids := make([]string, len(places)), make([]string, len(places))
+	for i, place := range places {
+		r := &w.batch.rows[place]
+		if r.HasProof {
+			keys = append(keys, r.key())
 		}
-		days[i], ids[i] = timeText(rows[i].dayAt), rows[i].id
+		days[i], ids[i] = timeText(r.dayAt), r.id
 	}
 	heights, proofs := proofArrays(keys)
 	found, err := w.tx.QueryContext(ctx, knownSQL, w.batch.networkID, heights, proofs, pq.Array(days), pq.Array(ids))
 	if err != nil {
-		return nil, nil, err
+		return known{}, err
 	}
 	defer found.Close()
-	owners, refused := make(map[ProofKey]uuid.UUID, len(rows)), map[int]bool{}
 	for found.Next() {
 		var n int
 		var id uuid.NullUUID
 		if err := found.Scan(&n, &id); err != nil {
-			return nil, nil, err
+			return known{}, err
 		}
 		if n < 0 {
-			refused[-n-1] = true
+			k.refused[places[-n-1]] = true
 		} else {
-			owners[keys[n-1]] = id.UUID
+			k.owners[keys[n-1]] = id.UUID
 		}
 	}
-	return owners, refused, found.Err()
+	return k, found.Err()
+}
+
+// lookUpAll looks all rows up.
+func (w *writer) lookUpAll(ctx context.Context) (known, error) {
+	places := make([]int, len(w.batch.rows))
+	for i := range places {
+		places[i] = i
+	}
+	return w.lookUp(ctx, places)
+}
+
+// refusedSQL finds the rejected shares of a stretch of time by
+// rejected_share_pkey.
+const refusedSQL = `SELECT received_at, id FROM rejected_share WHERE received_at BETWEEN $1 AND $2 LIMIT $3`
+
+// lookUpRefused looks up everything but whether the proofs of credited shares
+// are new. Few shares are rejected as a rule: instead of asking for each share, all
+// refusals of the batch's time are fetched.
+func (w *writer) lookUpRefused(ctx context.Context) (known, error) {
+	rows := w.batch.rows // in order of arrival
+	var rejected []int
+	for i := range rows {
+		if rows[i].Reason != "" {
+			rejected = append(rejected, i)
+		}
+	}
+	k, err := w.lookUp(ctx, rejected)
+	if err != nil || len(rejected) == len(rows) {
+		return k, err
+	}
+	stand, err := w.refusals(ctx, rows[0].dayAt, rows[len(rows)-1].dayAt, len(rows))
+	if err != nil {
+		return known{}, err
+	}
+	if len(stand) == len(rows) { // there may be more
+		return w.lookUpAll(ctx)
+	}
+	for i := 0; i < len(rows) && len(stand) > 0; i++ {
+		if stand[refusal{rows[i].dayAt.UnixMicro(), rows[i].ShareID}] {
+			k.refused[i] = true
+		}
+	}
+	return k, nil
+}
+
+// refusal is the key of rejected_share.
+type refusal struct {
+	at int64 // unix microseconds
+	id uuid.UUID
+}
+
+// refusals returns the rejected shares of a stretch of time, of all networks, at
+// most so many.
+func (w *writer) refusals(ctx context.Context, first, last time.Time, most int) (map[refusal]bool, error) {
+	found, err := w.tx.QueryContext(ctx, refusedSQL, first, last, most)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	stand := map[refusal]bool{}
+	for found.Next() {
+		var at time.Time
+		var id uuid.UUID
+		if err := found.Scan(&at, &id); err != nil {
+			return nil, err
+		}
+		stand[refusal{at.UnixMicro(), id}] = true
+	}
+	return stand, found.Err()
 }
 
 // proofArrays writes keys as two Postgres arrays.

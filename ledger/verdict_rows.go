@@ -7,10 +7,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// The columns of share, as copied and as inserted.
 const (
-	copySharesSQL = `COPY share (received_at, judged_at, worker_id, miner_id, weight, hashes_per_second, height, network_id, id, work_id, proof) FROM STDIN`
-
 	// Relies on share_network_id_height_proof_key.
 	insertSharesSQL = `
 INSERT INTO share (received_at, judged_at, worker_id, miner_id, weight, hashes_per_second, height, network_id, id, work_id, proof)
@@ -35,35 +32,6 @@ RETURNING id`
 
 	copySolutionsSQL = `COPY share_solution (received_at, share_id, solution) FROM STDIN`
 )
-
-// copyCredited writes the credited shares by COPY. A proof that another
-// validator has just written fails it (unique violation).
-func (w *writer) copyCredited(ctx context.Context) error {
-	if len(w.credited) == 0 {
-		return nil
-	}
-	stmt, err := w.tx.PrepareContext(ctx, copySharesSQL)
-	if err != nil {
-		return err
-	}
-	defer stmt.Close()
-	for _, r := range w.credited {
-		var hps any
-		if r.HashesPerSecond > 0 {
-			hps = r.HashesPerSecond
-		}
-		_, err := stmt.ExecContext(ctx, r.ReceivedAt, w.batch.now, r.WorkerID, r.MinerID, r.Weight, hps,
-			int64(r.Height), int64(w.batch.networkID), r.id, r.WorkID.String(), r.Proof[:])
-		if err != nil {
-			return err
-		}
-	}
-	if _, err := stmt.ExecContext(ctx); err != nil {
-		return err
-	}
-	w.written.Credited = len(w.credited)
-	return nil
-}
 
 // insertCredited writes the credited shares row by row, and leaves those out
 // whose proof another validator has written: they become redeliveries or
@@ -92,7 +60,7 @@ func (w *writer) insertCredited(ctx context.Context) error {
 		return nil
 	}
 	// The winners have committed by now: who are they?
-	owners, _, err := w.lookUp(ctx)
+	k, err := w.lookUpAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,14 +69,14 @@ func (w *writer) insertCredited(ctx context.Context) error {
 	for _, r := range rejected {
 		// Taken for the duplicate of a share in this batch that has now lost,
 		// perhaps to this very share, written by somebody else.
-		if owners[r.key()] == r.ShareID && r.HasProof {
+		if k.owners[r.key()] == r.ShareID && r.HasProof {
 			w.written.Redelivered++
 		} else {
 			w.rejected = append(w.rejected, r)
 		}
 	}
 	for _, r := range credited {
-		owner, known := owners[r.key()]
+		owner, known := k.owners[r.key()]
 		switch {
 		case inserted[r.ShareID]:
 			w.credited = append(w.credited, r)

@@ -29,6 +29,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     work, share, share_solution, rejected_share, tip,
     share_minute, share_hour, share_day, reject_hour, network_minute,
     round, block, payment, payment_item TO purepool_backend;
+-- Shares are copied into their partitions; changed only through the whole.
+DO $$
+DECLARE part text;
+BEGIN
+    FOR part IN SELECT share_partitions() LOOP
+        EXECUTE format('GRANT SELECT, INSERT ON %I TO purepool_backend', part);
+    END LOOP;
+END
+$$;
 GRANT SELECT, INSERT ON audit_log, account, journal_line TO purepool_backend;
 GRANT SELECT, INSERT (network_id, kind, key, note, block_id, payment_id, reverses) ON journal TO purepool_backend;
 GRANT SELECT, INSERT, UPDATE ON chain_block, chain_watch, consolidation, payout, schedule TO purepool_backend;
