@@ -8,6 +8,8 @@ type Backend struct {
 	ValidatorParallelism int `toml:"validator_parallelism" default:"4" min:"1" max:"256"`
 
 	// Most shares in one batch: one request to the daemon, one database transaction.
+	// On template networks, whose shares are small, eight times as many. What waits
+	// is taken; no batch waits for more.
 	BatchShares int `toml:"batch_shares" default:"1000" min:"1" max:"100000"`
 
 	// How many times a share is tried whose judging fails for reasons of its own

@@ -122,13 +122,17 @@ func NewTemplate(cfg TemplateConfig, store TemplateStore, jobs Jobs, wins Wins, 
 	}, nil
 }
 
-// maxWritten bounds the verdicts of one transaction.
-const maxWritten = 4000
+// batchTimes is how many times as many shares as on a classic network, where each
+// has a text of some kilobytes, make a batch. Where many wait, large batches are
+// cheaper: each has to look every worker up, and to move his roll-ups.
+const batchTimes = 8
 
 // Run judges deliveries until the channel is closed or ctx ends. What is under
 // way at the end goes back to the queue.
 func (v *Template) Run(ctx context.Context, deliveries <-chan *queue.Delivery) error {
-	inBatches(ctx, &v.base.cfg, deliveries, v.handle)
+	cfg := v.base.cfg
+	cfg.Batch *= batchTimes
+	inBatches(ctx, &cfg, deliveries, v.handle)
 	return nil
 }
 
@@ -158,10 +162,34 @@ type item struct {
 	message *queue.Share
 	share   *job.Share // nil where the message holds no shares
 	job     *job.Job
+	asked   *asked
 	proof   [32]byte
 	wins    bool // the proof makes a block
 	verdict ledger.Verdict
 	decided bool
+}
+
+// asked is what a share was asked to meet.
+type asked struct {
+	target pow.Target
+	weight int64
+}
+
+// weigh finds out what the shares were asked to meet, and what that is worth: a
+// long division for each target, of which there are few.
+func weigh(items []item) {
+	targets := make(map[job.Bits]*asked, 16)
+	for n := range items {
+		i := &items[n]
+		if i.share == nil {
+			continue
+		}
+		if i.asked = targets[i.share.Target]; i.asked == nil {
+			target := i.share.Target.Target()
+			i.asked = &asked{target, target.Weight()}
+			targets[i.share.Target] = i.asked
+		}
+	}
 }
 
 func (i *item) reject(r Reason, detail string) {
@@ -195,12 +223,19 @@ func (v *Template) Late(ctx context.Context, share *job.Share) error {
 // dead letters. It returns an error only when ctx ends first.
 func (v *Template) Judge(ctx context.Context, messages []*queue.Share) error {
 	now := v.base.cfg.Now()
-	var items []item
+	expected := 0
 	for _, m := range messages {
-		items = append(items, v.read(m, now)...)
+		expected += 1 + len(m.Template)/shareBytes
 	}
-	for len(items) > 0 {
-		n := min(len(items), maxWritten)
+	items := make([]item, 0, expected)
+	for _, m := range messages {
+		items = v.read(items, m, now)
+	}
+	// A message may hold many: they are shared out evenly.
+	most := batchTimes * v.base.cfg.Batch
+	parts := (len(items) + most - 1) / most
+	for ; parts > 0; parts-- {
+		n := (len(items) + parts - 1) / parts
 		if err := v.judge(ctx, items[:n]); err != nil {
 			return err
 		}
@@ -209,8 +244,9 @@ func (v *Template) Judge(ctx context.Context, messages []*queue.Share) error {
 	return nil
 }
 
-// read takes a message apart. One that holds no shares is written down as such.
-func (v *Template) read(m *queue.Share, now time.Time) []item {
+// read takes a message apart and appends its shares. One that holds no shares is
+// written down as such.
+func (v *Template) read(items []item, m *queue.Share, now time.Time) []item {
 	shares, err := v.codec.DecodeShares(m.Template)
 	if err != nil || len(shares) == 0 {
 		i := item{message: m, verdict: ledger.Verdict{ShareID: m.ID, ReceivedAt: m.ReceivedAt, RemoteIP: m.RemoteIP}}
@@ -218,23 +254,24 @@ func (v *Template) read(m *queue.Share, now time.Time) []item {
 			i.verdict.ReceivedAt = now
 		}
 		i.reject(SolutionInvalid, fmt.Sprintf("a message without shares: %v", err))
-		return []item{i}
+		return append(items, i)
 	}
-	items := make([]item, len(shares))
 	for n := range shares {
 		s := &shares[n]
-		items[n] = item{message: m, share: s, verdict: ledger.Verdict{
+		i := item{message: m, share: s, verdict: ledger.Verdict{
 			ShareID: job.Identity(v.base.cfg.Network, s), ReceivedAt: s.ReceivedAt.Time(), RemoteIP: s.RemoteIP,
 			WorkID: job.WorkID(s.Job),
 		}}
-		if items[n].verdict.ReceivedAt.After(now) { // a frontend's clock is not believed to run ahead
-			items[n].verdict.ReceivedAt = now
+		if i.verdict.ReceivedAt.After(now) { // a frontend's clock is not believed to run ahead
+			i.verdict.ReceivedAt = now
 		}
+		items = append(items, i)
 	}
 	return items
 }
 
-// judge is the way of a batch. Where one share spoils it, each is judged alone.
+// judge is the way of a batch. Where one share spoils it, its halves are judged
+// each by itself, and so on.
 func (v *Template) judge(ctx context.Context, items []item) error {
 	started := v.base.cfg.Now()
 	err := v.attempt(ctx, items)
@@ -250,13 +287,14 @@ func (v *Template) judge(ctx context.Context, items []item) error {
 	}
 	for n := range items {
 		if i := &items[n]; i.share != nil {
-			i.decided, i.verdict.Reason, i.verdict.Detail = false, "", ""
-		}
-		if err := v.judge(ctx, items[n:n+1]); err != nil {
-			return err
+			i.decided, i.verdict.Reason, i.verdict.Detail, i.verdict.Weight = false, "", "", 0
 		}
 	}
-	return nil
+	half := len(items) / 2
+	if err := v.judge(ctx, items[:half]); err != nil {
+		return err
+	}
+	return v.judge(ctx, items[half:])
 }
 
 // bury sets one share aside, in a message of its own.
@@ -296,6 +334,7 @@ func (v *Template) attempt(ctx context.Context, items []item) (err error) {
 	if err := v.checkWorkers(ctx, items); err != nil {
 		return err
 	}
+	weigh(items)
 	for n := range items {
 		if err := v.check(ctx, &items[n]); err != nil {
 			return err
@@ -467,11 +506,11 @@ func (v *Template) check(ctx context.Context, i *item) error {
 	case s.Stale && fault != "":
 		i.misplace(StaleShare, 0)
 	case s.Stale:
-		i.misplace(StaleShare, s.Target.Target().Weight())
+		i.misplace(StaleShare, i.asked.weight)
 	case fault != "":
 		i.reject(fault, detail)
 	default:
-		i.verdict.Weight = s.Target.Target().Weight()
+		i.verdict.Weight = i.asked.weight
 		return v.checkTip(ctx, i, arrived)
 	}
 	return nil
@@ -481,7 +520,7 @@ func (v *Template) check(ctx context.Context, i *item) error {
 // nothing.
 func (v *Template) fault(i *item, arrived time.Time) (r Reason, detail string) {
 	s := i.share
-	target, easiest := s.Target.Target(), v.base.cfg.Rules.EasiestTarget
+	target, easiest := i.asked.target, v.base.cfg.Rules.EasiestTarget
 	switch {
 	case arrived.Sub(i.job.IssuedAt.Time()) > v.base.cfg.Rules.WorkLifetime:
 		return WorkExpired, ""
