@@ -112,7 +112,7 @@ func (r *bookRoom) settlement(network string, opts role.SettlementOptions) (*rol
 }
 
 // patience is how long a command waits for a run of the same job elsewhere.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // once runs a job of a network now, after a run elsewhere that is under way, and
 // returns what it came to. payNow is for the job that pays: see [role.SettlementOptions].
@@ -123,14 +123,20 @@ func (r *bookRoom) once(network, job string, payNow bool) (role.Report, error) {
 	}
 	keep := role.Retention(&r.cfg.Backend)
 	runner := schedule.New(schedule.Options{Runner: r.runner(), Logger: r.log}, r.books, s.Jobs(&keep)...)
+	err = r.after(schedule.ErrBusy, func() error { return runner.Once(r.app.ctx, network, job) })
+	return s.Last(), err
+}
+
+// after calls do, again and again while it says that somebody else is busy.
+func (r *bookRoom) after(busy error, do func() error) error {
 	for deadline := time.Now().Add(patience); ; {
-		err = runner.Once(r.app.ctx, network, job)
-		if !errors.Is(err, schedule.ErrBusy) || time.Now().After(deadline) {
-			return s.Last(), err
+		err := do()
+		if !errors.Is(err, busy) || time.Now().After(deadline) {
+			return err
 		}
 		select {
 		case <-r.app.ctx.Done():
-			return s.Last(), err
+			return err
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -91,7 +91,11 @@ func (c *paymentReconcileCmd) one(room *bookRoom, network string) (reconcileJSON
 		return reconcileJSON{}, err
 	}
 	by := ledger.Reason{Who: operator(room.app), Why: c.Reason}
-	r, err := s.Payer.Reconcile(room.app.ctx, settle.ReconcileOptions{By: by, Now: c.Now, Adopt: c.Adopt})
+	var r settle.Reconciliation
+	err = room.after(settle.ErrPaying, func() (err error) {
+		r, err = s.Payer.Reconcile(room.app.ctx, settle.ReconcileOptions{By: by, Now: c.Now, Adopt: c.Adopt})
+		return err
+	})
 	out := reconcileJSON{
 		Network: network, Held: r.Held, Until: optional(r.Until), Restored: r.Restored, Looked: r.Looked,
 		Rebuilt: []int64{}, Forgotten: append([]int64{}, r.Forgotten...), Unknown: append([]settle.UnknownTransaction{}, r.Unknown...),

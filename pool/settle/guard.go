@@ -73,16 +73,19 @@ type ReconcileOptions struct {
 	Adopt bool
 }
 
+// ErrPaying: a run of payments is under way elsewhere.
+var ErrPaying = errors.New("somebody is paying at this moment: try again")
+
 // Reconcile compares the books with the wallet and makes them agree, without
 // paying anything: see [Payer] on restored books. Payments are held, or go on, by
-// what it finds.
+// what it finds. ErrPaying.
 func (p *Payer) Reconcile(ctx context.Context, opts ReconcileOptions) (Reconciliation, error) {
 	unlock, _, ok, err := p.books.LockPayer(ctx, p.opts.NetworkID)
 	if err != nil {
 		return Reconciliation{}, err
 	}
 	if !ok {
-		return Reconciliation{}, errors.New("somebody is paying at this moment: try again")
+		return Reconciliation{}, ErrPaying
 	}
 	defer unlock()
 	return p.reconcile(ctx, opts)
