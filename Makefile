@@ -18,6 +18,8 @@ DURATION ?= 30m
 BENCH      ?= .
 BENCHTIME  ?= 1s
 BENCHCOUNT ?= 1
+# Which architectures `make release` builds for; empty: amd64 and arm64.
+ARCH ?=
 # Arguments of `make run` for the demo, for example ARGS="--dir /tmp/pool".
 ARGS ?=
 
@@ -44,8 +46,8 @@ build: ## Build bin/purepool, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purepool ./cmd/purepool
 
 .PHONY: release
-release: ## Build releases for linux amd64 and arm64 with checksums, in dist/
-	scripts/release
+release: ## Build releases for linux amd64 and arm64 with checksums, in dist/ (ARCH="amd64")
+	scripts/release $(ARCH)
 
 ##@ Check
 .PHONY: test
