@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"purepool/internal/testkit"
 )
 
 // The image is built by buildah, which needs no daemon, and its program is run in
@@ -17,12 +19,12 @@ func TestImageHoldsTheProgramAloneAndRunsWithoutRights(t *testing.T) {
 		t.Fatal("building an image needs root here: run it as root, for example with sudo make test")
 	}
 	context := t.TempDir()
-	run(t, "cp", binary(t), filepath.Join(context, "purepool"))
+	testkit.Command(t, "cp", binary(t), filepath.Join(context, "purepool"))
 	must(t, os.MkdirAll(filepath.Join(context, "deploy"), 0o755))
-	run(t, "cp", "-r", "container", filepath.Join(context, "deploy"))
+	testkit.Command(t, "cp", "-r", "container", filepath.Join(context, "deploy"))
 	store := t.TempDir()
 	buildah := func(args ...string) string {
-		return run(t, "buildah", append([]string{"--storage-driver", "vfs", "--root", store + "/root", "--runroot", store + "/run"}, args...)...)
+		return testkit.Command(t, "buildah", append([]string{"--storage-driver", "vfs", "--root", store + "/root", "--runroot", store + "/run"}, args...)...)
 	}
 	buildah("build-using-dockerfile", "--isolation", "chroot", "--quiet", "--file", "../Dockerfile", "--tag", "purepool", context)
 
@@ -42,15 +44,15 @@ func TestImageHoldsTheProgramAloneAndRunsWithoutRights(t *testing.T) {
 	}
 	name := strings.TrimSpace(buildah("from", "--pull-never", "purepool"))
 	root := strings.TrimSpace(buildah("mount", name))
-	if out := run(t, "chroot", "--userspec=65532:65532", root, "/purepool", "version"); !strings.HasPrefix(out, "purepool ") {
+	if out := testkit.Command(t, "chroot", "--userspec=65532:65532", root, "/purepool", "version"); !strings.HasPrefix(out, "purepool ") {
 		t.Errorf("the image's program says %q", out)
 	}
-	held := strings.Fields(run(t, "find", root, "-type", "f", "-printf", "%P "))
+	held := strings.Fields(testkit.Command(t, "find", root, "-type", "f", "-printf", "%P "))
 	slices.Sort(held)
 	if want := []string{"etc/group", "etc/passwd", "purepool", "var/lib/purepool/README"}; !slices.Equal(held, want) {
 		t.Errorf("the image holds %v, want %v", held, want)
 	}
-	if out := strings.TrimSpace(run(t, "stat", "-c", "%u:%g", root+"/var/lib/purepool/README", root+"/purepool")); out != "65532:65532\n0:0" {
+	if out := strings.TrimSpace(testkit.Command(t, "stat", "-c", "%u:%g", root+"/var/lib/purepool/README", root+"/purepool")); out != "65532:65532\n0:0" {
 		t.Errorf("owners in the image: %q", out)
 	}
 }
@@ -58,10 +60,10 @@ func TestImageHoldsTheProgramAloneAndRunsWithoutRights(t *testing.T) {
 // Compose itself reads its file, and each role's configuration is good.
 func TestComposeFileIsSound(t *testing.T) {
 	dir := t.TempDir()
-	run(t, "cp", "container/compose.yaml", "container/settings.conf", "site/networks.toml", dir)
-	run(t, "container/make-secrets", filepath.Join(dir, "secrets"))
+	testkit.Command(t, "cp", "container/compose.yaml", "container/settings.conf", "site/networks.toml", dir)
+	testkit.Command(t, "container/make-secrets", filepath.Join(dir, "secrets"))
 	must(t, os.WriteFile(filepath.Join(dir, "secrets", "daemon.password"), []byte("x\n"), 0o600))
-	text := run(t, "docker-compose", "-f", filepath.Join(dir, "compose.yaml"), "config")
+	text := testkit.Command(t, "docker-compose", "-f", filepath.Join(dir, "compose.yaml"), "config")
 	environments := environmentsOf(text)
 	for service, role := range map[string]string{"migrate": "migrate", "frontend": "frontend", "backend": "backend", "web": "web"} {
 		environment := environments[service]

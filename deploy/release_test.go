@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"purepool/internal/testkit"
 )
 
 var long = flag.Bool("long", false, "build releases for every architecture, and the second one without anything that was built before")
@@ -43,7 +45,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 // returns its files with their sums.
 func releaseOf(t *testing.T, dir, cache string, architectures []string) map[string]string {
 	t.Helper()
-	run(t, "git", "clone", "--quiet", "..", dir)
+	testkit.Command(t, "git", "clone", "--quiet", "..", dir)
 	release := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "release"), architectures...)
 	release.Env = os.Environ()
 	if cache != "" {
@@ -58,7 +60,7 @@ func releaseOf(t *testing.T, dir, cache string, architectures []string) map[stri
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("checksums: %v\n%s", err, out)
 	}
-	commit := strings.TrimSpace(run(t, "git", "-C", dir, "rev-parse", "--short=12", "HEAD"))
+	commit := strings.TrimSpace(testkit.Command(t, "git", "-C", dir, "rev-parse", "--short=12", "HEAD"))
 	sums := map[string]string{}
 	files, err := os.ReadDir(dist)
 	must(t, err)
@@ -67,7 +69,7 @@ func releaseOf(t *testing.T, dir, cache string, architectures []string) map[stri
 		must(t, err)
 		sums[f.Name()] = fmt.Sprintf("%x", sha256.Sum256(text))
 		if name, ok := strings.CutSuffix(f.Name(), ".tar.gz"); ok {
-			run(t, "tar", "-C", dist, "-xzf", filepath.Join(dist, f.Name()))
+			testkit.Command(t, "tar", "-C", dist, "-xzf", filepath.Join(dist, f.Name()))
 			lookAt(t, filepath.Join(dist, name), commit)
 		}
 	}
@@ -92,7 +94,7 @@ func lookAt(t *testing.T, dir, commit string) {
 	}
 	if architecture == runtime.GOARCH {
 		version := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(dir), "purepool-"), "-linux-"+architecture)
-		if said := run(t, filepath.Join(dir, "purepool"), "version"); !strings.HasPrefix(said, "purepool "+version+", commit "+commit+" ") {
+		if said := testkit.Command(t, filepath.Join(dir, "purepool"), "version"); !strings.HasPrefix(said, "purepool "+version+", commit "+commit+" ") {
 			t.Errorf("%s says %q, commit %s", filepath.Base(dir), said, commit)
 		}
 	}

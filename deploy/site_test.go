@@ -13,13 +13,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"purepool/internal/testkit"
 )
 
 // copySite copies the folder site, as an operator does, with other lines in site.env.
 func copySite(t *testing.T, env ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "site")
-	run(t, "cp", "-r", "site", dir)
+	testkit.Command(t, "cp", "-r", "site", dir)
 	must(t, os.Mkdir(filepath.Join(dir, "secrets"), 0o700))
 	must(t, os.WriteFile(filepath.Join(dir, "secrets", "daemon.password"), []byte("wallet-secret\n"), 0o600))
 	text, err := os.ReadFile(filepath.Join(dir, "site.env"))
@@ -41,7 +43,7 @@ func TestEveryServersConfigurationIsGood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := copySite(t, env...)
-			run(t, "./make-site", dir)
+			testkit.Command(t, "./make-site", dir)
 			files, err := filepath.Glob(filepath.Join(dir, "out", "*", "*", "*.toml"))
 			must(t, err)
 			if len(files) < 3 {
@@ -52,7 +54,7 @@ func TestEveryServersConfigurationIsGood(t *testing.T) {
 				if role == "data" {
 					role = "migrate"
 				}
-				out := run(t, binary(t), "config", "check", "--role", role, file)
+				out := testkit.Command(t, binary(t), "config", "check", "--role", role, file)
 				// The example's address is for nobody, and metrics are for whom the firewall lets in:
 				// both is said.
 				for line := range strings.Lines(out) {
@@ -108,7 +110,7 @@ func wantSecretsApart(t *testing.T, dir string) {
 
 func TestCertificatesAreTheSitesOwnAndNameTheirServers(t *testing.T) {
 	dir := copySite(t)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	read := func(path string) *x509.Certificate {
 		text, err := os.ReadFile(filepath.Join(dir, path))
 		must(t, err)
@@ -141,7 +143,7 @@ func TestCertificatesAreTheSitesOwnAndNameTheirServers(t *testing.T) {
 	must(t, err)
 	password, err := os.ReadFile(filepath.Join(dir, "secrets/postgres-frontend"))
 	must(t, err)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	after, err := os.ReadFile(filepath.Join(dir, "certs/data/cert.pem"))
 	must(t, err)
 	again, err := os.ReadFile(filepath.Join(dir, "secrets/postgres-frontend"))
@@ -180,7 +182,7 @@ func TestMakeSiteSaysWhatIsWrong(t *testing.T) {
 
 func TestFirewallsAreSound(t *testing.T) {
 	dir := copySite(t, large...)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	servers, err := filepath.Glob(filepath.Join(dir, "out", "*", "firewall"))
 	must(t, err)
 	users := regexp.MustCompile(`purepool-(frontend|backend|web)`)
@@ -195,7 +197,7 @@ func TestFirewallsAreSound(t *testing.T) {
 			must(t, os.WriteFile(file, []byte(changed), 0o600))
 		}
 		// In a network namespace of its own: nothing of this machine's is touched.
-		out := run(t, "unshare", "--net", "sh", "-c", "nft -f $0 && nft list table inet purepool", filepath.Join(folder, "purepool.nft"))
+		out := testkit.Command(t, "unshare", "--net", "sh", "-c", "nft -f $0 && nft list table inet purepool", filepath.Join(folder, "purepool.nft"))
 		if !strings.Contains(out, "ip saddr { 10.77.0.20, 10.77.0.21 } tcp dport 9101-9103 accept") {
 			t.Errorf("%s does not let Prometheus in: %s", folder, out)
 		}
@@ -214,7 +216,7 @@ func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
 		return string(text)
 	}
 	dir := copySite(t, large...)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	for file, want := range map[string]string{
 		"out/frontend2/frontend/purepool.toml": "[health]\nfrontend_listen = \":9101\"\n",
 		"out/backend1/backend/purepool.toml":   "[health]\nbackend_listen = \":9102\"\n",
@@ -226,11 +228,11 @@ func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
 	}
 	// Prometheus takes the targets as they were written.
 	prometheus := t.TempDir()
-	run(t, "cp", "-r", "../grafana/prometheus/prometheus.yml", "../grafana/prometheus/rules", prometheus)
+	testkit.Command(t, "cp", "-r", "../grafana/prometheus/prometheus.yml", "../grafana/prometheus/rules", prometheus)
 	must(t, os.Mkdir(filepath.Join(prometheus, "targets"), 0o700))
 	targets := read(filepath.Join(dir, "prometheus-targets.yml"))
 	must(t, os.WriteFile(filepath.Join(prometheus, "targets", "purepool.yml"), []byte(targets), 0o600))
-	run(t, "promtool", "check", "config", filepath.Join(prometheus, "prometheus.yml"))
+	testkit.Command(t, "promtool", "check", "config", filepath.Join(prometheus, "prometheus.yml"))
 	for _, want := range []string{`["10.77.0.4:9101"]`, `["10.77.0.5:9101"]`, `["10.77.0.3:9102"]`, `["10.77.0.8:9102"]`, `["10.77.0.7:9103"]`, "instance: frontend2 "} {
 		if !strings.Contains(targets, want) {
 			t.Errorf("no %s in %s", want, targets)
@@ -238,7 +240,7 @@ func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
 	}
 
 	dir = copySite(t)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	for _, words := range []string{"[health]", "METRICS", "dport 9101"} {
 		if out, err := exec.CommandContext(t.Context(), "grep", "-rF", words, filepath.Join(dir, "out")).CombinedOutput(); err == nil {
 			t.Errorf("without METRICS: %s", out)
@@ -248,7 +250,7 @@ func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
 
 func TestHAProxyTakesItsConfigurations(t *testing.T) {
 	dir := copySite(t, large...)
-	run(t, "./make-site", dir)
+	testkit.Command(t, "./make-site", dir)
 	for _, file := range []string{"haproxy/haproxy.cfg", filepath.Join(dir, "out/edge/balancer/haproxy.cfg")} {
 		text, err := os.ReadFile(file)
 		must(t, err)
@@ -256,7 +258,7 @@ func TestHAProxyTakesItsConfigurations(t *testing.T) {
 		changed := regexp.MustCompile(`\S+\.purepool\.internal`).ReplaceAllString(string(text), "192.0.2.1")
 		copied := filepath.Join(t.TempDir(), "haproxy.cfg")
 		must(t, os.WriteFile(copied, []byte(changed), 0o600))
-		out := run(t, "haproxy", "-c", "-f", copied)
+		out := testkit.Command(t, "haproxy", "-c", "-f", copied)
 		if strings.Contains(out, "WARNING") {
 			t.Errorf("%s: %s", file, out)
 		}
@@ -271,7 +273,7 @@ func TestHAProxyTakesItsConfigurations(t *testing.T) {
 }
 
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "purepool-deploy-")
+	dir, err := testkit.Folder()
 	if err != nil {
 		return "", err
 	}
@@ -290,15 +292,6 @@ func binary(t *testing.T) string {
 	path, err := build()
 	must(t, err)
 	return path
-}
-
-func run(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
 }
 
 func must(t testing.TB, err error) {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"purepool/internal/testkit"
 )
 
 // worst is the highest exposure that a unit may have, of 10, by systemd's own
@@ -22,7 +24,7 @@ func TestUnitsAreConfined(t *testing.T) {
 		if strings.Contains(string(text), "Type=oneshot") { // the firewall: nft, once, as root
 			continue
 		}
-		out := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", unit)
+		out := testkit.Command(t, "systemd-analyze", "security", "--offline=true", "--no-pager", unit)
 		found := regexp.MustCompile(`exposure level for \S+: ([0-9.]+)`).FindStringSubmatch(out)
 		if found == nil {
 			t.Fatalf("%s: %s", unit, out)
@@ -55,7 +57,7 @@ func TestUnitsAreSound(t *testing.T) {
 		changed := regexp.MustCompile(`/usr/(local/bin/purepool|sbin/nats-server|sbin/nft)`).ReplaceAllString(string(text), "/bin/true")
 		copied := filepath.Join(t.TempDir(), filepath.Base(unit))
 		must(t, os.WriteFile(copied, []byte(changed), 0o600))
-		if out := run(t, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copied); strings.Contains(out, filepath.Base(unit)) {
+		if out := testkit.Command(t, "systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copied); strings.Contains(out, filepath.Base(unit)) {
 			t.Errorf("%s: %s", unit, out)
 		}
 	}

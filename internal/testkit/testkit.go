@@ -21,6 +21,18 @@ func FreeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
+// WaitOpen waits until somebody listens at an address.
+func WaitOpen(t testing.TB, address string) {
+	t.Helper()
+	Eventually(t, "the port is open", time.Minute, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	})
+}
+
 // Eventually waits until the condition holds, and ends the test where it does not
 // come to that.
 func Eventually(t testing.TB, what string, within time.Duration, condition func() bool) {

@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"purepool/test/house"
+	"purepool/internal/testkit"
 )
 
 // The outages last a minute each, and mostly one waits: they go side by side,
@@ -15,5 +15,5 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
-	os.Exit(house.Main(m))
+	os.Exit(testkit.Main(m))
 }

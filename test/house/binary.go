@@ -8,27 +8,9 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"purepool/internal/testkit"
 )
-
-// Main runs the tests of a package whose tests use the program, and removes what
-// was built for them. Its TestMain exits with the code that Main returns.
-func Main(m *testing.M) int {
-	if err := os.MkdirAll(folder(), 0o700); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if err := os.RemoveAll(folder()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
-}
-
-// folder is the place of the program that this process builds.
-func folder() string {
-	return filepath.Join(os.TempDir(), fmt.Sprintf("purepool-bin-%d", os.Getpid()))
-}
 
 var build = sync.OnceValues(func() (string, error) {
 	if binary := os.Getenv("PUREPOOL_BINARY"); binary != "" {
@@ -37,10 +19,11 @@ var build = sync.OnceValues(func() (string, error) {
 		_, err := os.Stat(binary)
 		return binary, errors.Join(err, os.Unsetenv("PUREPOOL_BINARY"))
 	}
-	if _, err := os.Stat(folder()); err != nil {
-		return "", fmt.Errorf("the package's TestMain has to call house.Main, which removes the program in the end: %w", err)
+	dir, err := testkit.Folder()
+	if err != nil {
+		return "", err
 	}
-	binary := filepath.Join(folder(), "purepool")
+	binary := filepath.Join(dir, "purepool")
 	out, err := exec.Command("go", "build", "-o", binary, "purepool/cmd/purepool").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building purepool: %w\n%s", err, out)

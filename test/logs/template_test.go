@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	sim "purepool/sim/stratum"
 )
 
@@ -77,13 +78,7 @@ func (y *yard) behindTheBalancer(t *testing.T, address string) string {
 // followsAShareOfAJob is followsAShare on the other road: a share there has no
 // request and no work, its id is made of what it is, by both roles alike.
 func (y *yard) followsAShareOfAJob(t *testing.T) {
-	y.Eventually("the port of the jobs is open", 30*time.Second, func() bool {
-		c, err := net.Dial("tcp", y.jobs)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
+	testkit.WaitOpen(t, y.jobs)
 	mark := y.mark()
 	m, err := sim.NewMiner(sim.Options{
 		Pool: y.behindTheBalancer(t, y.jobs), Worker: jobMiner + ".rig", Algorithm: "scrypt", HashRate: 256, Password: "d=0.001",

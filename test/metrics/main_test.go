@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"purepool/test/house"
+	"purepool/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(house.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }

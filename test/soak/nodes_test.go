@@ -2,7 +2,6 @@ package soak
 
 import (
 	"fmt"
-	"net"
 	"testing"
 
 	"purepool/bbprpc/litecoindtest"
@@ -26,14 +25,6 @@ func configOf(nodes [2]*litecoindtest.Node) (text string) {
 		text += fmt.Sprintf("[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", n.URL, n.CookieFile())
 	}
 	return text
-}
-
-func reachable(address string) bool {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return false
-	}
-	return conn.Close() == nil
 }
 
 func must(t testing.TB, err error) {

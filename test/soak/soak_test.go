@@ -66,7 +66,7 @@ daemon_timeout = "3s"
 		BackendExtra: configOf(nodes),
 	})
 	backend, frontend := h.Run("backend"), h.Run("frontend")
-	h.Eventually("the port is open", time.Minute, func() bool { return reachable(port) })
+	testkit.WaitOpen(t, port)
 
 	crowd := newCrowd(t, h, port)
 	ctx, stop := context.WithCancel(t.Context())

@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	program "purepool/test/house"
+	"purepool/internal/testkit"
 )
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }

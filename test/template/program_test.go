@@ -3,7 +3,6 @@ package template_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -54,17 +53,6 @@ fee_percent = "2.5"
 		Daemon: daemon.Options{Network: program.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff},
 	})
 	return p
-}
-
-func (p *inhabited) portIsOpen() {
-	p.t.Helper()
-	p.Eventually("the port is open", 30*time.Second, func() bool {
-		c, err := net.Dial("tcp", p.port)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
 }
 
 // mine lets a miner mine until stop is called, which returns what it has seen.
@@ -120,7 +108,7 @@ func TestKilledProgramLosesNoShareAndNoBlock(t *testing.T) {
 		all.Kill()
 		all = p.Start("all")
 		all.WaitReady(p.Health, time.Minute)
-		p.portIsOpen()
+		testkit.WaitOpen(p.t, p.port)
 	}
 	p.moreBlocks(3)
 	p.everyShareIsCredited(stop())
@@ -166,7 +154,7 @@ func TestMinedBlocksArePaidToTheMinersToTheSatoshi(t *testing.T) {
 	backend, frontend := p.Start("backend"), p.Start("frontend")
 	backend.WaitReady(p.Backend, time.Minute)
 	frontend.WaitReady(p.Health, time.Minute)
-	p.portIsOpen()
+	testkit.WaitOpen(p.t, p.port)
 	followed := func() int64 {
 		return p.Count(`SELECT coalesce(max(height), -1) FROM purepool.chain_block WHERE main AND network_id = (SELECT id FROM purepool.network WHERE name = 'regtest')`)
 	}
@@ -265,7 +253,7 @@ func TestFrontendAndBackendMineOverRabbitMQ(t *testing.T) {
 	backend, frontend := p.Start("backend"), p.Start("frontend")
 	backend.WaitReady(p.Backend, time.Minute)
 	frontend.WaitReady(p.Health, time.Minute)
-	p.portIsOpen()
+	testkit.WaitOpen(p.t, p.port)
 	stop := p.mine(minerAddress, 384)
 	p.moreBlocks(3)
 	backend.Kill()

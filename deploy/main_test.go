@@ -1,0 +1,10 @@
+package deploy
+
+import (
+	"os"
+	"testing"
+
+	"purepool/internal/testkit"
+)
+
+func TestMain(m *testing.M) { os.Exit(testkit.Main(m)) }
