@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,13 +30,13 @@ import (
 func BenchmarkHonestBesideHostile(b *testing.B) {
 	for _, c := range []struct {
 		name string
-		nice int
-	}{{"lowest-priority", 19}, {"same-priority", 0}} {
+		nice string
+	}{{"lowest-priority", "19"}, {"same-priority", "0"}} {
 		b.Run(c.name, func(b *testing.B) { besideHostile(b, c.nice) })
 	}
 }
 
-func besideHostile(b *testing.B, nice int) {
+func besideHostile(b *testing.B, nice string) {
 	const rounds, phase = 7, 2 * time.Second
 	in, out := child(b, "everyday")
 	ports := strings.Fields(said(b, out))
@@ -77,7 +79,7 @@ func besideHostile(b *testing.B, nice int) {
 			note("calm-p50-ms", p50)
 			note("calm-p99-ms", calm)
 			note("calm-server-cpu-%", 100*processors)
-			hostile, told := child(b, "hostile", strconv.Itoa(round+1), strconv.Itoa(nice), ports[0], ports[1])
+			hostile, told := childAs(b, exec.Command("nice", "-n", nice, os.Args[0]), "hostile", strconv.Itoa(round+1), ports[0], ports[1])
 			said(b, told)
 			p50, beside, processors := honest()
 			_ = hostile.Close()

@@ -29,7 +29,11 @@ import (
 
 func child(t testing.TB, what string, args ...string) (in io.WriteCloser, out *bufio.Reader) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return childAs(t, exec.Command(os.Args[0]), what, args...)
+}
+
+func childAs(t testing.TB, cmd *exec.Cmd, what string, args ...string) (in io.WriteCloser, out *bufio.Reader) {
+	t.Helper()
 	cmd.Env = append(os.Environ(), "STRATUM_TEST_CHILD="+strings.Join(append([]string{what}, args...), " "))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -102,7 +106,7 @@ func runChild(what string) {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			fmt.Println(processorTime().Nanoseconds())
 		}
-	case "hostile": // hostile phase nice port classic-port: until standard input ends
+	case "hostile": // hostile phase port classic-port: until standard input ends
 		beHostile(words[1:])
 	case "dial": // dial address n: logs in n times, then says so
 		n, _ := strconv.Atoi(words[2])
@@ -133,8 +137,8 @@ func runChild(what string) {
 // it came. Every phase and every kind has addresses of its own, which no ban of an
 // earlier one meets.
 func beHostile(words []string) {
-	number := func(i int) int { n, _ := strconv.Atoi(words[i]); return n }
-	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, number(1)); err != nil {
+	phase, err := strconv.ParseUint(words[0], 10, 8)
+	if err != nil {
 		noTest{}.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -144,7 +148,8 @@ func beHostile(words []string) {
 	start := func(ctx context.Context, pool string, fault sim.Fault, connections int, pause time.Duration) *sim.Miner {
 		m, err := sim.NewMiner(sim.Options{
 			Pool: pool, Worker: address + ".bad", Connections: connections, Fault: fault, Pause: pause,
-			From: netip.AddrFrom4([4]byte{127, 7, byte(number(0)), byte(len(miners) + 1)}),
+			From:      netip.AddrFrom4([4]byte{127, 7, byte(phase), byte(len(miners) + 1)}),
+			Algorithm: "sha256d", Password: "d=1e-12", HashRate: 2e4, // 300 shares a second
 		})
 		if err != nil {
 			noTest{}.Fatal(err)
@@ -154,13 +159,13 @@ func beHostile(words []string) {
 		return m
 	}
 	for _, fault := range []sim.Fault{
-		sim.HalfLine, sim.Junk, sim.Binary, sim.Nested, sim.EndlessLine, sim.NeverReads, sim.LowShares, sim.Malformed, sim.Duplicate,
+		sim.HalfLine, sim.Junk, sim.Binary, sim.Nested, sim.EndlessLine, sim.NeverReads, sim.Malformed, sim.Duplicate,
 	} {
-		start(ctx, words[2], fault, 5, 50*time.Millisecond)
+		start(ctx, words[1], fault, 5, 50*time.Millisecond)
 	}
-	start(ctx, words[3], sim.EndlessLine, 5, 50*time.Millisecond) // up to a gigabyte, where lines may be long
+	start(ctx, words[2], sim.EndlessLine, 5, 50*time.Millisecond) // up to a gigabyte, where lines may be long
 	for range 8 {
-		churners = append(churners, start(churning, words[2], sim.Churn, 1, time.Millisecond))
+		churners = append(churners, start(churning, words[1], sim.Churn, 1, time.Millisecond))
 	}
 	came := func(miners []*sim.Miner) (n int64) {
 		for _, m := range miners {

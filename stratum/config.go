@@ -148,6 +148,10 @@ type Limits struct {
 	// (500); twenty more every second.
 	Chatter int
 
+	// LongLineRate is how many bytes a second one address may send of lines beyond 64
+	// KiB (8 MiB, and four seconds' worth at once); who sends more is closed.
+	LongLineRate float64
+
 	// OutboundBytes closes a connection that does not read (256 KiB).
 	OutboundBytes int
 	// MemoryBytes bounds unfinished lines and solutions under way, over all
@@ -207,6 +211,7 @@ func (l *Limits) setDefaults() {
 	or(&l.InFlight, 1<<16)
 	or(&l.Calls, 1<<14)
 	or(&l.Chatter, 500)
+	or(&l.LongLineRate, 8<<20)
 	or(&l.OutboundBytes, 256<<10)
 	or(&l.MemoryBytes, 256<<20)
 	or(&l.Window, 2*time.Minute)

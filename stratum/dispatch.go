@@ -98,7 +98,7 @@ func (s *session) talks() (tooMuch bool) {
 	if int(s.chatter) <= s.srv().cfg.Limits.Chatter {
 		return false
 	}
-	s.fail(ClosedFlood)
+	s.overdone()
 	return true
 }
 

@@ -35,6 +35,8 @@ type visitor struct {
 	valid, invalid int32
 	junk           int32
 	bannedUntil    time.Duration
+	hauled         float64 // bytes of long lines, less what time has forgiven
+	hauledAt       time.Duration
 }
 
 // burstSeconds is how many seconds' worth of connections an address may open at
@@ -196,16 +198,32 @@ func (g *guard) share(v *visitor, invalid bool, now time.Duration) (banned bool)
 	return true
 }
 
-// junk counts a line that is no request, and reports whether the address has just
-// been banned for it.
-func (g *guard) junk(v *visitor, now time.Duration) (banned bool) {
+// haulSeconds is how many seconds' worth of long lines an address may send at once.
+const haulSeconds = 4
+
+// haul counts bytes of long lines, and reports whether they are more than one
+// address may send.
+func (g *guard) haul(v *visitor, n int, now time.Duration) (tooMuch bool) {
+	if v == nil || v == &g.crowd {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hauled = max(v.hauled-g.cfg.LongLineRate*(now-v.hauledAt).Seconds(), 0) + float64(n)
+	v.hauledAt = now
+	return v.hauled > g.cfg.LongLineRate*haulSeconds
+}
+
+// junk counts lines that are no requests, and reports whether the address has just
+// been banned for them.
+func (g *guard) junk(v *visitor, lines int, now time.Duration) (banned bool) {
 	if v == nil || v == &g.crowd {
 		return false
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.roll(now, g.cfg.Window)
-	v.junk++
+	v.junk += int32(lines) //nolint:gosec // a few
 	if int(v.junk) < g.cfg.JunkPerIP || v.bannedUntil > now {
 		return false
 	}

@@ -53,7 +53,7 @@ func TestMisbehaviourOfAnEarlierWindowIsForgotten(t *testing.T) {
 	g := testGuard(func(l *Limits) { l.JunkPerIP = 10 })
 	v, _ := g.admit(someIP, 0)
 	for i := range 50 {
-		if g.junk(v, time.Duration(i)*time.Minute) {
+		if g.junk(v, 1, time.Duration(i)*time.Minute) {
 			t.Fatalf("banned at line %d, one a minute", i)
 		}
 	}
@@ -66,7 +66,7 @@ func TestReconnectingDoesNotWipeMisbehaviourOut(t *testing.T) {
 		if why != notClosed {
 			t.Fatalf("%v at %d", why, i)
 		}
-		g.junk(v, time.Second)
+		g.junk(v, 1, time.Second)
 		g.depart(v)
 	}
 	if _, why := g.admit(someIP, time.Second); why != ClosedBanned {
@@ -92,7 +92,7 @@ func TestAllowedAddressesAreNeitherCountedNorBanned(t *testing.T) {
 	})
 	for range 100 {
 		v, why := g.admit(someIP, 0)
-		if why != notClosed || g.junk(v, 0) || g.share(v, true, 0) {
+		if why != notClosed || g.junk(v, 1, 0) || g.share(v, true, 0) {
 			t.Fatal(why)
 		}
 	}
@@ -137,5 +137,22 @@ func TestTableOfAddressesIsBoundedAndTidied(t *testing.T) {
 	}
 	if n, _ := g.tidy(time.Hour); n != 0 {
 		t.Errorf("%d addresses after an hour", n)
+	}
+}
+
+func TestLongLinesOfAnAddressAreBoundedInTheirRate(t *testing.T) {
+	g := newGuard(&Limits{PerIP: 10, PerIPRate: 10, Addresses: 10, LongLineRate: 1000})
+	v, why := g.admit(netip.MustParseAddr("192.0.2.1"), 0)
+	if why != notClosed {
+		t.Fatal(why)
+	}
+	if g.haul(v, 4000, 0) || !g.haul(v, 1, 0) {
+		t.Error("four seconds' worth may come at once, and no more")
+	}
+	if g.haul(v, 1998, 2*time.Second) || !g.haul(v, 2, 2*time.Second) {
+		t.Error("time does not forgive, or too much")
+	}
+	if g.haul(nil, 1<<30, 0) {
+		t.Error("an allowed address is bounded")
 	}
 }

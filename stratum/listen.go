@@ -138,9 +138,10 @@ func (srv *Server) left(p *port, why CloseReason, addr netip.Addr) {
 }
 
 // newAcceptRate makes the server's one limit of new connections; those beyond it
-// wait in the listening socket.
+// wait in the listening socket. It lets few come at once: a storm would keep a
+// processor from the miners that are there for as long as it takes to serve them.
 func newAcceptRate(perSecond float64) *rate.Limiter {
-	return rate.NewLimiter(rate.Limit(perSecond), max(int(perSecond/10), 1))
+	return rate.NewLimiter(rate.Limit(perSecond), max(int(perSecond/500), 1))
 }
 
 const handshakeTimeout = 10 * time.Second

@@ -72,6 +72,8 @@ type extra struct {
 	workers   []*worker // further authorized workers
 	suggested float64   // difficulty that the miner asked for
 	fixed     float64   // d= of the password; 0: none
+	held      [][]byte  // of an unfinished line what comes before partial
+	heldBytes int
 }
 
 // maxWorkers bounds the workers authorized on one connection.
@@ -324,52 +326,37 @@ func (s *session) feed(data []byte) {
 		if !s.keep(piece, s.port.MaxLine) {
 			return
 		}
-		line := s.partial
-		s.partial = nil
+		line, charged := s.unkeep()
 		s.line(line)
-		s.srv().memory.give(cap(line))
+		s.srv().memory.give(charged)
 	}
 }
 
 // keep appends to the unfinished line, within bounds; where it cannot it closes
 // the connection.
 func (s *session) keep(data []byte, most int) bool {
-	size := len(s.partial) + len(data)
-	if size > most {
+	if s.kept()+len(data) > most {
 		s.tooLong()
 		return false
 	}
-	if size > cap(s.partial) {
-		room := max(256, 2*cap(s.partial))
-		for room < size {
-			room *= 2
-		}
-		memory := s.srv().memory
-		if !memory.take(room, s.worker != nil) {
-			s.fail(ClosedMemory)
-			return false
-		}
-		grown := make([]byte, len(s.partial), room)
-		copy(grown, s.partial)
-		if s.partial == nil {
-			s.lineSince = s.seen
-		} else {
-			memory.give(cap(s.partial))
-		}
-		s.partial = grown
+	if !s.room(len(data)) {
+		return false
 	}
 	s.partial = append(s.partial, data...)
 	return true
 }
 
-func (s *session) drop() {
-	s.srv().memory.give(cap(s.partial))
-	s.partial = nil
+func (s *session) tooLong() {
+	s.misbehaved(1)
+	s.fail(ClosedLineTooLong)
 }
 
-func (s *session) tooLong() {
-	s.misbehaved()
-	s.fail(ClosedLineTooLong)
+// overdone closes who asks for more than any miner needs. It counts towards a ban
+// as much as a connection that is closed for its junk, or reconnecting would wipe
+// it out.
+func (s *session) overdone() {
+	s.misbehaved(s.srv().cfg.Limits.JunkLines)
+	s.fail(ClosedFlood)
 }
 
 // waitRoom is what may wait beside one line while a worker is being admitted.
@@ -377,8 +364,8 @@ const waitRoom = 64 << 10
 
 // wait keeps lines for later.
 func (s *session) wait(data []byte) {
-	if len(s.partial)+len(data) > s.port.MaxLine+waitRoom {
-		s.fail(ClosedFlood)
+	if s.kept()+len(data) > s.port.MaxLine+waitRoom {
+		s.overdone()
 		return
 	}
 	s.keep(data, s.port.MaxLine+waitRoom)
@@ -392,13 +379,12 @@ func (s *session) resume() {
 	s.set(resuming)
 	for s.has(suspended) && s.head == nil && !s.has(closed) {
 		s.unset(suspended)
-		waited := s.partial
-		if waited == nil {
+		if s.partial == nil {
 			break
 		}
-		s.partial = nil
+		waited, charged := s.unkeep()
 		s.feed(waited)
-		s.srv().memory.give(cap(waited))
+		s.srv().memory.give(charged)
 	}
 	s.unset(resuming)
 }
@@ -424,7 +410,7 @@ func (s *session) line(line []byte) {
 
 // badLine counts a line that is no request.
 func (s *session) badLine() {
-	if s.misbehaved() {
+	if s.misbehaved(1) {
 		return
 	}
 	if s.junk++; int(s.junk) >= s.srv().cfg.Limits.JunkLines {
@@ -432,9 +418,10 @@ func (s *session) badLine() {
 	}
 }
 
-func (s *session) misbehaved() (banned bool) {
+// misbehaved counts so much misbehaviour of the address, in lines of junk.
+func (s *session) misbehaved(lines int) (banned bool) {
 	srv := s.srv()
-	if !srv.guard.junk(s.from, s.now()) {
+	if !srv.guard.junk(s.from, lines, s.now()) {
 		return false
 	}
 	srv.banned(s.addr, "junk")
