@@ -9,43 +9,26 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/pool/chain"
 )
 
 //go:embed testdata/publisher.c
 var source []byte
 
-// compile makes the publisher, once a test process.
-var compile = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "purepool-zmq-")
-	if err != nil {
-		return "", err
-	}
-	text, program := filepath.Join(dir, "publisher.c"), filepath.Join(dir, "publisher")
-	if err := os.WriteFile(text, source, 0o600); err != nil {
-		return "", err
-	}
-	out, err := exec.CommandContext(context.Background(), "cc", "-O1", "-Wall", "-Werror", "-o", program, text, "-l:libzmq.so.5").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("compiling a publisher (scripts/deps test installs what it needs): %w\n%s", err, out)
-	}
-	return program, nil
-})
-
 // Publisher is a publisher in a process of its own, at an address of its own.
 type Publisher struct {
 	Address string // tcp://host:port
 
 	t         testing.TB
+	program   string
 	fifo      string
 	heartbeat time.Duration
 	cmd       *exec.Cmd
@@ -56,10 +39,14 @@ type Publisher struct {
 // subscribers that do not answer.
 func New(t testing.TB, heartbeat time.Duration) *Publisher {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, l.Close())
-	p := &Publisher{t: t, Address: "tcp://" + l.Addr().String(), fifo: filepath.Join(t.TempDir(), "blocks"), heartbeat: heartbeat}
+	dir := t.TempDir()
+	p := &Publisher{
+		t: t, Address: "tcp://" + testkit.FreeAddress(t), program: filepath.Join(dir, "publisher"), fifo: filepath.Join(dir, "blocks"), heartbeat: heartbeat,
+	}
+	text := p.program + ".c"
+	must(t, os.WriteFile(text, source, 0o600))
+	// scripts/deps test installs what this needs.
+	testkit.Command(t, "cc", "-O1", "-Wall", "-Werror", "-o", p.program, text, "-l:libzmq.so.5")
 	must(t, syscall.Mkfifo(p.fifo, 0o600))
 	t.Cleanup(p.Kill)
 	p.Start()
@@ -72,12 +59,11 @@ func (p *Publisher) Start() {
 	if p.cmd != nil {
 		return
 	}
-	program, err := compile()
-	must(p.t, err)
+	var err error
 	// Open for both, so that neither side ever waits for the other.
 	p.in, err = os.OpenFile(p.fifo, os.O_RDWR, 0)
 	must(p.t, err)
-	p.cmd = exec.CommandContext(context.WithoutCancel(p.t.Context()), program, p.Address)
+	p.cmd = exec.CommandContext(context.WithoutCancel(p.t.Context()), p.program, p.Address)
 	if p.heartbeat > 0 {
 		p.cmd.Args = append(p.cmd.Args, fmt.Sprint(p.heartbeat.Milliseconds()))
 	}
