@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -60,13 +61,20 @@ func (r *consolidationRow) consolidation() Consolidation {
 
 const consolidationColumns = `id, network_id, txid, raw, coins, amount, fee, state, note, created_at, state_at, bookings`
 
-// PlanConsolidation writes a signed transaction down before it is handed in.
-func (b *Books) PlanConsolidation(ctx context.Context, c *Consolidation) (id int64, err error) {
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	err = b.db.GetContext(ctx, &id, `INSERT INTO consolidation (network_id, txid, raw, coins, amount, fee)
-		VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`, c.NetworkID, c.TxID[:], c.Raw, c.Coins, c.Amount, c.Fee)
-	return id, wrap(ctx, "write consolidation", err)
+// PlanConsolidation writes a signed transaction down before it is handed in, and,
+// where a person does it, who and why.
+func (b *Books) PlanConsolidation(ctx context.Context, c *Consolidation, by Reason) (id int64, err error) {
+	err = b.inTx(ctx, "write consolidation", func(ctx context.Context, tx *sqlx.Tx) error {
+		err := tx.GetContext(ctx, &id, `INSERT INTO consolidation (network_id, txid, raw, coins, amount, fee)
+			VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`, c.NetworkID, c.TxID[:], c.Raw, c.Coins, c.Amount, c.Fee)
+		if err != nil || by.Who == "" {
+			return err
+		}
+		return logChange(ctx, tx, by, "join coins", map[string]any{
+			"consolidation": id, "network_id": c.NetworkID, "coins": c.Coins, "amount": c.Amount, "fee": c.Fee, "txid": hex.EncodeToString(c.TxID[:]),
+		})
+	})
+	return id, err
 }
 
 // OpenConsolidations returns those of a network that are made or sent, and those

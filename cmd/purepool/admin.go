@@ -38,6 +38,7 @@ type adminCmd struct {
 
 	Block       blockCmd       `cmd:"" help:"Blocks of the pool and their sharing out."`
 	Payment     paymentCmd     `cmd:"" help:"Payments: look, begin, hold, decide."`
+	Consolidate consolidateCmd `cmd:"" help:"Join the wallet's smallest coins."`
 	Schedule    scheduleCmd    `cmd:"" help:"What the backends do by themselves."`
 	LogLevel    logLevelCmd    `cmd:"" help:"Show or change what a running process logs."`
 	NotifyBlock notifyBlockCmd `cmd:"" help:"Tell the backends that there is a new block (the daemon's blocknotify)."`

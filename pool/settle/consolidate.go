@@ -25,7 +25,7 @@ type CoinWallet interface {
 
 // CoinBooks is what joining small coins needs of the ledger.
 type CoinBooks interface {
-	PlanConsolidation(ctx context.Context, c *ledger.Consolidation) (int64, error)
+	PlanConsolidation(ctx context.Context, c *ledger.Consolidation, by ledger.Reason) (int64, error)
 	OpenConsolidations(ctx context.Context, networkID int16, droppedSince time.Time) ([]ledger.Consolidation, error)
 	ConsolidationSent(ctx context.Context, id int64) error
 	ConsolidationConfirmed(ctx context.Context, id int64) error
@@ -48,61 +48,106 @@ const (
 	codeMissingInputs = -25
 )
 
+// ConsolidateOptions say how coins are joined by hand.
+type ConsolidateOptions struct {
+	DryRun bool          // look, and change nothing
+	By     ledger.Reason // for the audit log
+}
+
+// Consolidated is what came of joining coins.
+type Consolidated struct {
+	ID     int64    // of the consolidation; 0: none was made
+	TxID   [32]byte // display order
+	Coins  int      // that are joined, or would be
+	Amount int64    // their sum, in satoshis
+	Fee    int64    // satoshis
+	State  string   // ledger.ConsolidationSent…; empty: none was made
+	// Why says why no coins are joined; empty: they are, or would be.
+	Why string
+}
+
 // Consolidate joins the wallet's smallest coins by hand, whether a payment was
-// refused or not, and says whether it did; see [Payer] on small coins.
-func (p *Payer) Consolidate(ctx context.Context) (joined bool, err error) {
+// refused or not, by the same rules; see [Payer] on small coins. An error of
+// [ErrHeld]: payments are held, and coins are not moved either.
+func (p *Payer) Consolidate(ctx context.Context, opts ConsolidateOptions) (done Consolidated, err error) {
 	unlock, alive, ok, err := p.books.LockPayer(ctx, p.opts.NetworkID)
 	if err != nil {
-		return false, err
+		return done, err
 	}
 	if !ok {
-		return false, errors.New("somebody is paying at this moment: try again")
+		return done, errors.New("somebody is paying at this moment: try again")
 	}
 	defer unlock()
 	run := &payRun{Payer: p, alive: alive}
+	if opts.DryRun {
+		guard, err := p.books.PaymentGuard(ctx, p.opts.NetworkID)
+		if err != nil {
+			return done, err
+		}
+		if !guard.HeldSince.IsZero() {
+			return done, fmt.Errorf("%w: %s", ErrHeld, guard.Why)
+		}
+		if done.Why, err = run.nothingInDoubt(ctx); err != nil || done.Why != "" {
+			return done, err
+		}
+		choice, err := run.chooseCoins(ctx)
+		return choice.consolidated(), err
+	}
+	compared, err := run.reconcile(ctx, ReconcileOptions{})
+	if err != nil {
+		return done, err
+	}
+	if compared.Held != "" {
+		return done, fmt.Errorf("%w: %s", ErrHeld, compared.Held)
+	}
 	if err := run.followJoined(ctx); err != nil {
-		return false, err
+		return done, err
 	}
 	lock, err := run.unlockWallet(ctx)
 	if err != nil {
-		return false, err
+		return done, err
 	}
 	defer lock()
-	return run.join(ctx)
+	return run.join(ctx, opts.By)
 }
 
 // join makes one transaction of the wallet to itself out of its smallest coins,
 // once in a run at most, and never while a payment or another consolidation is
-// not seen to stand: those may need the coins. The wallet must be open.
-func (r *payRun) join(ctx context.Context) (joined bool, err error) {
+// not seen to stand: those may need the coins. The wallet must be open. by is who
+// does it by hand, for the audit log.
+func (r *payRun) join(ctx context.Context, by ledger.Reason) (done Consolidated, err error) {
 	if r.joined {
-		return false, nil
+		done.Why = "it was tried in this run"
+		return done, nil
 	}
 	r.joined = true
-	if clear, err := r.nothingInDoubt(ctx); err != nil || !clear {
-		return false, err
+	if done.Why, err = r.nothingInDoubt(ctx); err != nil || done.Why != "" {
+		return done, err
 	}
-	c, coins, to, err := r.chooseCoins(ctx)
-	if err != nil || c == nil {
-		return false, err
+	choice, err := r.chooseCoins(ctx)
+	if err != nil || choice.why != "" {
+		return choice.consolidated(), err
 	}
-	raw, txid, err := r.wallet.SignSpend(ctx, coins, to, bbprpc.Amount(c.Amount-c.Fee))
+	c := &choice.c
+	raw, txid, err := r.wallet.SignSpend(ctx, choice.coins, choice.to, bbprpc.Amount(c.Amount-c.Fee))
 	if err != nil {
-		return false, fmt.Errorf("making a transaction of small coins: %w", err)
+		return done, fmt.Errorf("making a transaction of small coins: %w", err)
 	}
 	c.Raw, c.TxID = raw, txid.Display()
 	// Dying before it leaves nothing. Dying after it leaves the signed transaction
 	// "made": the next run hands in the very same one.
 	r.opts.Fail.Hit("join.before-plan")
-	if c.ID, err = r.books.PlanConsolidation(ctx, c); err != nil {
-		return false, err
+	if c.ID, err = r.books.PlanConsolidation(ctx, c, by); err != nil {
+		return done, err
 	}
+	c.State = ledger.ConsolidationMade
 	r.opts.Fail.Hit("join.after-plan")
 	r.opts.Logger.Warn("the wallet has many small coins; the smallest are joined", slog.String("network", r.opts.Network),
 		slog.Int("coins", c.Coins), slog.Int64("amount", c.Amount), slog.Int64("fee", c.Fee), slog.String("txid", txid.String()))
 	r.result.Joined++
 	r.metrics.joined.Inc()
-	return true, r.handIn(ctx, c)
+	err = r.handIn(ctx, c)
+	return choice.consolidated(), err
 }
 
 // paymentsStand reports whether every payment that was begun is in a block.
@@ -119,38 +164,54 @@ func (r *payRun) paymentsStand(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// nothingInDoubt reports whether every payment and consolidation that was begun
-// is in a block.
-func (r *payRun) nothingInDoubt(ctx context.Context) (bool, error) {
+// nothingInDoubt says which payment or consolidation that was begun is not in a
+// block; empty: all are.
+func (r *payRun) nothingInDoubt(ctx context.Context) (doubt string, err error) {
 	if clear, err := r.paymentsStand(ctx); err != nil || !clear {
-		return false, err
+		return "a payment is on its way and in no block yet: it may need the coins", err
 	}
 	joined, err := r.books.OpenConsolidations(ctx, r.opts.NetworkID, r.opts.Now())
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	for i := range joined {
+		doubt = fmt.Sprintf("consolidation %d is in no block yet", joined[i].ID)
 		if joined[i].State == ledger.ConsolidationMade {
-			return false, nil
+			return doubt, nil
 		}
 		tx, err := r.wallet.WalletTransaction(ctx, chain.HashFromDisplay(joined[i].TxID))
 		if err != nil || tx.Confirmations < 1 {
-			return false, err
+			return doubt, err
 		}
 	}
-	return true, nil
+	return "", nil
 }
 
-// chooseCoins takes the smallest coins that are worth their fee; nil where there
+// choice is which coins are joined.
+type choice struct {
+	c     ledger.Consolidation
+	coins []bbprpc.Coin
+	to    string // an address of the wallet's own
+	why   string // none are; empty: they are
+}
+
+func (c *choice) consolidated() Consolidated {
+	return Consolidated{ID: c.c.ID, TxID: c.c.TxID, Coins: c.c.Coins, Amount: c.c.Amount, Fee: c.c.Fee, State: c.c.State, Why: c.why}
+}
+
+// chooseCoins takes the smallest coins that are worth their fee; none where there
 // are not so many that they could be the trouble, or it would cost too much.
-func (r *payRun) chooseCoins(ctx context.Context) (c *ledger.Consolidation, coins []bbprpc.Coin, to string, err error) {
-	coins, err = r.wallet.SpendableCoins(ctx, max(r.opts.MinConf, 1))
-	if err != nil || len(coins) < r.opts.JoinFrom {
-		return nil, nil, "", err
+func (r *payRun) chooseCoins(ctx context.Context) (choice, error) {
+	coins, err := r.wallet.SpendableCoins(ctx, max(r.opts.MinConf, 1))
+	if err != nil {
+		return choice{}, err
+	}
+	if len(coins) < r.opts.JoinFrom {
+		return choice{why: fmt.Sprintf("the wallet has %d coins to spend; they are joined from %d on", len(coins), r.opts.JoinFrom)}, nil
 	}
 	rate, err := r.wallet.FeeRate(ctx)
 	if err != nil {
-		return nil, nil, "", err
+		return choice{}, err
 	}
 	// Twice what is asked for, so that it does not wait where others pay a little
 	// more; a coin that is worth less than its part of the fee stays where it is.
@@ -161,18 +222,20 @@ func (r *payRun) chooseCoins(ctx context.Context) (c *ledger.Consolidation, coin
 	})
 	coins = coins[:min(len(coins), r.opts.JoinCoins)]
 	if len(coins) < 2 {
-		return nil, nil, "", nil
+		return choice{why: "the wallet's coins are not worth the fee of joining them"}, nil
 	}
-	c = &ledger.Consolidation{NetworkID: r.opts.NetworkID, Coins: len(coins), Fee: (int64(len(coins))*coinBytes + restBytes) * perByte}
+	out := choice{coins: coins, to: coins[len(coins)-1].Address, c: ledger.Consolidation{
+		NetworkID: r.opts.NetworkID, Coins: len(coins), Fee: (int64(len(coins))*coinBytes + restBytes) * perByte,
+	}}
 	for _, coin := range coins {
-		c.Amount += int64(coin.Amount)
+		out.c.Amount += int64(coin.Amount)
 	}
-	if c.Fee > c.Amount/100*feePercent {
+	if out.c.Fee > out.c.Amount/100*feePercent {
 		r.opts.Logger.Warn("the wallet's small coins are not joined: that would cost too much", slog.String("network", r.opts.Network),
-			slog.Int("coins", c.Coins), slog.Int64("amount", c.Amount), slog.Int64("fee", c.Fee))
-		return nil, nil, "", nil
+			slog.Int("coins", out.c.Coins), slog.Int64("amount", out.c.Amount), slog.Int64("fee", out.c.Fee))
+		out.why = fmt.Sprintf("it would cost more than %d %% of what it joins", feePercent)
 	}
-	return c, coins, coins[len(coins)-1].Address, nil // an address of the wallet's own
+	return out, nil
 }
 
 // handIn gives a consolidation to the network. Whatever becomes of the answer,
@@ -197,6 +260,7 @@ func (r *payRun) handIn(ctx context.Context, c *ledger.Consolidation) error {
 		return lookErr
 	}
 	r.opts.Logger.Warn("a transaction of small coins was refused", slog.String("network", r.opts.Network), slog.Any("error", err))
+	c.State = ledger.ConsolidationDropped
 	return r.books.ConsolidationDropped(ctx, c.ID, err.Error())
 }
 
@@ -204,6 +268,9 @@ func (r *payRun) joinedSent(ctx context.Context, c *ledger.Consolidation) error 
 	r.opts.Fail.Hit("join.before-sent")
 	err := r.books.ConsolidationSent(ctx, c.ID)
 	r.opts.Fail.Hit("join.after-sent")
+	if err == nil {
+		c.State = ledger.ConsolidationSent
+	}
 	return err
 }
 

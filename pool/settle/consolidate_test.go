@@ -119,17 +119,20 @@ func TestNoCoinsAreJoinedWhileAPaymentIsInDoubt(t *testing.T) {
 	w.wallet.set(silent)
 	_, _ = w.payer.Pay(t.Context()) // nobody knows whether it was made
 	w.wantState(ledger.PaymentSending)
-	if joined, err := w.payer.Consolidate(t.Context()); joined || err != nil {
-		t.Errorf("joined %v, %v", joined, err)
+	for _, dry := range []bool{true, false} {
+		done, err := w.payer.Consolidate(t.Context(), settle.ConsolidateOptions{DryRun: dry, By: operator})
+		if done.ID != 0 || !strings.Contains(done.Why, "a payment is on its way") || err != nil {
+			t.Errorf("%+v, %v", done, err)
+		}
 	}
 	// Neither is one handed in that was signed before.
 	made := ledger.Consolidation{
 		NetworkID: w.net, TxID: chain.Hash(sha256.Sum256([]byte("5 1"))).Display(), Raw: "5 1", Coins: 2, Amount: 1000, Fee: 5,
 	}
-	if _, err := w.books.PlanConsolidation(t.Context(), &made); err != nil {
+	if _, err := w.books.PlanConsolidation(t.Context(), &made, ledger.Reason{}); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = w.payer.Consolidate(t.Context())
+	_, _ = w.payer.Consolidate(t.Context(), settle.ConsolidateOptions{By: operator})
 	if len(w.wallet.handed) > 0 || w.consolidations() != "made" {
 		t.Errorf("%q were handed in; %s", w.wallet.handed, w.consolidations())
 	}
@@ -181,9 +184,9 @@ func TestAConsolidationThatIsRefusedOrReplacedCostsNothing(t *testing.T) {
 	w.wallet.coins = 10
 	join := func(want bool) {
 		t.Helper()
-		joined, err := w.payer.Consolidate(t.Context())
-		if joined != want || err != nil {
-			t.Errorf("joined %v, %v", joined, err)
+		done, err := w.payer.Consolidate(t.Context(), settle.ConsolidateOptions{By: operator})
+		if done.ID != 0 != want || done.Why != "" == want || err != nil {
+			t.Errorf("%+v, %v", done, err)
 		}
 		w.audit()
 	}
@@ -194,7 +197,7 @@ func TestAConsolidationThatIsRefusedOrReplacedCostsNothing(t *testing.T) {
 	}
 	w.wallet.refuse = away(false)
 	for range 2 {
-		if _, err := w.payer.Consolidate(t.Context()); err == nil || w.consolidations() != "dropped made" {
+		if _, err := w.payer.Consolidate(t.Context(), settle.ConsolidateOptions{By: operator}); err == nil || w.consolidations() != "dropped made" {
 			t.Errorf("while the wallet is away: %v, %s", err, w.consolidations())
 		}
 	}

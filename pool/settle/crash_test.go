@@ -116,7 +116,7 @@ func (r *realPool) do(ctx context.Context, step string) (err error) {
 	case "pay":
 		_, err = r.payer.Pay(ctx)
 	case "join":
-		_, err = r.payer.Consolidate(ctx)
+		_, err = r.payer.Consolidate(ctx, settle.ConsolidateOptions{})
 	case "mine":
 		err = r.client.Do(ctx, bbprpc.NewCall("generatetoaddress", nil, 3, r.pool))
 	default:

@@ -73,11 +73,11 @@ func (r *payRun) lessen(ctx context.Context, p *ledger.Payment, refusal *bbprpc.
 		}
 	}
 	if culprit < 0 && r.opts.Consolidate {
-		joined, err := r.join(ctx)
+		joined, err := r.join(ctx, ledger.Reason{})
 		if err != nil {
 			r.opts.Logger.Warn("small coins could not be joined", slog.String("network", r.opts.Network), slog.Any("error", err))
 		}
-		if joined {
+		if joined.ID != 0 {
 			return false, r.postpone(ctx, p, "the wallet refused it ("+refusal.Message+"); its small coins are being joined")
 		}
 	}
