@@ -71,8 +71,9 @@ type shareBuffer struct {
 	ip   [16]byte
 }
 
-// maxPooledShare keeps the few multi-megabyte shares from pinning memory.
-const maxPooledShare = 64 << 10
+// maxPooledShare keeps the few multi-megabyte shares from pinning memory. A thousand
+// shares of a template network, which travel as one, still fit.
+const maxPooledShare = 256 << 10
 
 func newCodec() (*codec, error) {
 	enc, err := cbor.EncOptions{}.UserBufferEncMode()
