@@ -34,6 +34,16 @@ folder that holds something is never written over. The wallet is not in it: back
 backupwallet. docs/BACKUP.md tells how to restore, and how to recover to a point in time.`
 }
 
+// loadAsOwner loads the configuration twice: as that of the database's owner, and as
+// the operator's, which knows the rest.
+func (c configFlag) loadAsOwner(a *app) (owner, cfg *config.Config, log *slog.Logger, err error) {
+	if owner, _, err = c.load(a, config.RoleMigrate); err != nil {
+		return nil, nil, nil, err
+	}
+	cfg, log, err = c.load(a, config.RoleAdmin)
+	return owner, cfg, log, err
+}
+
 func (c *backupCmd) Run(a *app) error {
 	if c.Verify {
 		m, err := backup.Verify(c.Dir)
@@ -42,11 +52,7 @@ func (c *backupCmd) Run(a *app) error {
 		}
 		return c.print(a, &m, "is whole")
 	}
-	owner, _, err := c.load(a, config.RoleMigrate)
-	if err != nil {
-		return err
-	}
-	cfg, log, err := c.load(a, config.RoleAdmin)
+	owner, cfg, log, err := c.loadAsOwner(a)
 	if err != nil {
 		return err
 	}
@@ -136,11 +142,7 @@ func (c *restoreCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	owner, _, err := c.load(a, config.RoleMigrate)
-	if err != nil {
-		return err
-	}
-	cfg, log, err := c.load(a, config.RoleAdmin)
+	owner, cfg, log, err := c.loadAsOwner(a)
 	if err != nil {
 		return err
 	}

@@ -74,14 +74,7 @@ func printBans(a *app, store *ledger.BackendStore, asJSON bool) error {
 		}
 		rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s", b.ID, whom, until, moment(b.MadeAt), oneLine(b.Who, 40), oneLine(b.Why, 100)))
 	}
-	if asJSON {
-		return printJSON(a.stdout, out)
-	}
-	if len(rows) == 0 {
-		fmt.Fprintln(a.stdout, "nobody is banned")
-		return nil
-	}
-	return printTable(a.stdout, "ID\tWHO IS BANNED\tUNTIL\tSINCE\tBY\tWHY", rows)
+	return printList(a, asJSON, out, "nobody is banned", "ID\tWHO IS BANNED\tUNTIL\tSINCE\tBY\tWHY", rows)
 }
 
 type banAddCmd struct {

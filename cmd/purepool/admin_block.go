@@ -64,14 +64,7 @@ func (c *blockListCmd) Run(a *app) error {
 				rows = append(rows, fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s\t%s", network, b.Height, stateOf(&blocks[i]), coins(b.Reward), moment(b.SeenAt), finder, b.Hash))
 			}
 		}
-		if c.JSON {
-			return printJSON(a.stdout, out)
-		}
-		if len(rows) == 0 {
-			fmt.Fprintln(a.stdout, "no blocks of the pool")
-			return nil
-		}
-		return printTable(a.stdout, "NETWORK\tHEIGHT\tSTATE\tREWARD\tSEEN\tFINDER\tHASH", rows)
+		return printList(a, c.JSON, out, "no blocks of the pool", "NETWORK\tHEIGHT\tSTATE\tREWARD\tSEEN\tFINDER\tHASH", rows)
 	})
 }
 

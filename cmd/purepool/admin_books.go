@@ -187,6 +187,19 @@ func optional(t time.Time) *time.Time {
 
 func printJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
+// printList prints what was found as JSON, or as a table with a row for each; none is
+// said where there is nothing.
+func printList[T any](a *app, asJSON bool, found []T, none, head string, rows []string) error {
+	if asJSON {
+		return printJSON(a.stdout, found)
+	}
+	if len(rows) == 0 {
+		fmt.Fprintln(a.stdout, none)
+		return nil
+	}
+	return printTable(a.stdout, head, rows)
+}
+
 // printTable writes rows of cells under a head.
 func printTable(w io.Writer, head string, rows []string) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)

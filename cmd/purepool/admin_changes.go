@@ -62,14 +62,7 @@ func (c *logCmd) Run(a *app) error {
 			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", moment(e.At), oneLine(e.Who, 40), oneLine(e.Action, 40),
 				detailText(e.Detail), oneLine(orDash(e.Why), 100)))
 		}
-		if c.JSON {
-			return printJSON(a.stdout, out)
-		}
-		if len(rows) == 0 {
-			fmt.Fprintln(a.stdout, "nothing was changed by hand")
-			return nil
-		}
-		return printTable(a.stdout, "AT\tWHO\tWHAT\tON\tWHY", rows)
+		return printList(a, c.JSON, out, "nothing was changed by hand", "AT\tWHO\tWHAT\tON\tWHY", rows)
 	})
 }
 

@@ -110,14 +110,7 @@ func (c *paymentListCmd) Run(a *app) error {
 					p.ID, network, p.state(), coins(p.Amount), p.Miners, moment(p.CreatedAt), p.Confirmations, orDash(p.TxID), oneLine(p.Note, 80)))
 			}
 		}
-		if c.JSON {
-			return printJSON(a.stdout, out)
-		}
-		if len(rows) == 0 {
-			fmt.Fprintln(a.stdout, "no such payment")
-			return nil
-		}
-		return printTable(a.stdout, "ID\tNETWORK\tSTATE\tCOINS\tMINERS\tPLANNED\tCONFIRMED\tTRANSACTION\tNOTE", rows)
+		return printList(a, c.JSON, out, "no such payment", "ID\tNETWORK\tSTATE\tCOINS\tMINERS\tPLANNED\tCONFIRMED\tTRANSACTION\tNOTE", rows)
 	})
 }
 
