@@ -16,7 +16,7 @@ func TestWhatAShareCosts(t *testing.T) {
 	if !*long {
 		t.Skip("a measurement: make test-long")
 	}
-	p := newPool(t, map[string]string{"STRATUM_PORTS": "3333=test"})
+	p := newPool(t, map[string]string{"STRATUM_PORTS": "3333=test"}, nil)
 	processes := []struct {
 		what string
 		h    *host

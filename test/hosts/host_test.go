@@ -199,12 +199,17 @@ func (h *host) ready(port int) bool {
 }
 
 // get returns what the server serves itself under a URL, empty where that is not 200.
-func (h *host) get(url string) string {
+func (h *host) get(url string) string { return h.net.get(h.name, url) }
+
+// get returns what is served under a URL as seen from a namespace, empty where that
+// is not 200.
+func (n *network) get(name, url string) string {
+	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	must(h.t, err)
-	client := http.Client{Transport: &http.Transport{DialContext: h.net.dialer(h.name), DisableKeepAlives: true}}
+	must(n.t, err)
+	client := http.Client{Transport: &http.Transport{DialContext: n.dialer(name), DisableKeepAlives: true}}
 	answer, err := client.Do(r)
 	if err != nil {
 		return ""

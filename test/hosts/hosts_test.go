@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"purepool/test/page"
 )
 
 var (
@@ -22,19 +24,24 @@ type pool struct {
 	data     *host
 	backend  *host
 	frontend *host
-	second   *host  // another frontend, once there is one
-	wallet   string // address at which this process reaches the daemon
+	second   *host      // another frontend, once there is one
+	book     *page.Book // the documentation's scripts; nil where a test does not follow them
+	wallet   string     // address at which this process reaches the daemon
 	away     time.Duration
 	broker   broker
 }
 
 // newPool sets three servers up by docs/INSTALL.md.
-func newPool(t *testing.T, env map[string]string) *pool {
+func newPool(t *testing.T, env map[string]string, book *page.Book) *pool {
 	t.Helper()
 	begun := time.Now()
 	n := newNetwork(t)
-	p := &pool{net: n, disks: storage(t), site: newSite(t, env)}
-	p.site.make()
+	p := &pool{net: n, disks: storage(t), site: newSite(t, env), book: book}
+	if book != nil {
+		p.site.describe(book.Take(t, "docs/INSTALL.md", "deploy/make-site my-site"))
+	} else {
+		p.site.make()
+	}
 	t.Logf("release and site made: %v", time.Since(begun).Round(100*time.Millisecond))
 	begun = time.Now()
 	p.data = newHost(t, n, p.disks, "data", 2, false)
@@ -45,10 +52,15 @@ func newPool(t *testing.T, env map[string]string) *pool {
 	}
 	t.Logf("three servers switched on: %v", time.Since(begun).Round(100*time.Millisecond))
 	begun = time.Now()
-	p.site.setUp(p.data, "data")
 	p.installDaemon(t)
-	p.site.setUp(p.backend, "backend")
-	p.site.setUp(p.frontend, "frontend")
+	if book != nil {
+		p.followOn(book.Take(t, "docs/INSTALL.md", "deploy/setup data"), map[string]*host{"data server": p.data, "backend's": p.backend, "frontend's": p.frontend})
+		p.backend.follow(book.Take(t, "docs/INSTALL.md", "nft list table inet purepool").Text, "")
+	} else {
+		p.site.setUp(p.data, "data")
+		p.site.setUp(p.backend, "backend")
+		p.site.setUp(p.frontend, "frontend")
+	}
 	t.Logf("three servers set up: %v", time.Since(begun).Round(100*time.Millisecond))
 	return p
 }
@@ -83,7 +95,7 @@ type step struct {
 // The three servers of docs/INSTALL.md: what is forbidden fails, what breaks comes
 // back, and nothing is lost or paid twice.
 func TestThreeServers(t *testing.T) {
-	testServers(t, viaNATS{}, *away, nil, []step{
+	testServers(t, viaNATS{}, *away, page.Open(t, root), nil, []step{
 		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
 		{"UnitsRunConfined", testUnits},
 		{"SharesSurviveEachServerBeingKilled", testKills},
@@ -97,7 +109,7 @@ func TestThreeServersWithRabbitMQ(t *testing.T) {
 	if !*long {
 		t.Skip("takes minutes: make test-long")
 	}
-	testServers(t, viaRabbitMQ{}, *away/4, map[string]string{"BROKER": "rabbitmq"}, []step{
+	testServers(t, viaRabbitMQ{}, *away/4, nil, map[string]string{"BROKER": "rabbitmq"}, []step{
 		{"EveryForbiddenRoadFromTheFrontendFails", testRoads},
 		{"SharesSurviveTheDataServerBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.data) }},
 		{"SharesSurviveTheBackendBeingKilled", func(t *testing.T, p *pool, l *load) { p.testKill(t, l, p.backend) }},
@@ -106,10 +118,10 @@ func TestThreeServersWithRabbitMQ(t *testing.T) {
 	})
 }
 
-func testServers(t *testing.T, b broker, away time.Duration, env map[string]string, steps []step) {
-	settings := map[string]string{"STRATUM_PORTS": "3333=test"}
+func testServers(t *testing.T, b broker, away time.Duration, book *page.Book, env map[string]string, steps []step) {
+	settings := map[string]string{"STRATUM_PORTS": "3333=test", "METRICS": prometheus}
 	maps.Copy(settings, env)
-	p := newPool(t, settings)
+	p := newPool(t, settings, book)
 	p.broker, p.away = b, away
 	l := startLoad(t, p.net, world+"4", newNode(p.wallet), 6, 120*time.Millisecond)
 	p.eventually(t, "shares flow", time.Minute, func() bool { return l.Taken() > 50 && p.number(`SELECT count(*) FROM share`) > 0 })
@@ -122,6 +134,35 @@ func testServers(t *testing.T, b broker, away time.Duration, env map[string]stri
 	t.Logf("%d shares were answered ok; refused: %v; requests without an answer: %d", counts.OK, l.Refused(), l.Unanswered())
 	p.wantEveryShareOnce(t, l)
 	p.wantPaidOnce(t)
+	if book != nil {
+		p.restore(t)
+	}
+}
+
+// restore loses the books after a backup and puts them back, as docs/BACKUP.md says
+// for three servers.
+func (p *pool) restore(t *testing.T) {
+	t.Helper()
+	p.data.follow(p.book.Take(t, "docs/BACKUP.md", "--without-queue").Text, "")
+	shares, payments := p.number(`SELECT count(*) FROM share`), p.number(`SELECT count(*) FROM payment`)
+	p.frontend.run("systemctl", "stop", "purepool-frontend.service")
+	p.backend.run("systemctl", "stop", "purepool-backend.service")
+	p.data.follow(p.book.Take(t, "docs/BACKUP.md", "purepool-admin restore").Text, "")
+	if n := p.number(`SELECT count(*) FROM payment_guard WHERE held_since IS NOT NULL`); n != 1 {
+		t.Errorf("payments of %d networks are held after the restore, want 1", n)
+	}
+	p.backend.run("systemctl", "start", "purepool-backend.service")
+	p.frontend.run("systemctl", "start", "purepool-frontend.service")
+	p.backend.eventually("the backend is ready again", time.Minute, func() bool { return p.backend.ready(9102) })
+	p.backend.run("purepool-admin", "payment", "reconcile", "--now", "--reason", "a drill")
+	if n := p.number(`SELECT count(*) FROM share`); n != shares {
+		t.Errorf("%d shares after the restore, %d before", n, shares)
+	}
+	if n := p.number(`SELECT count(*) FROM payment`); n < payments {
+		t.Errorf("%d payments after the restore, %d before", n, payments)
+	}
+	p.wantPaidOnce(t)
+	p.frontend.eventually("it is ready with the restored books", time.Minute, func() bool { return p.frontend.ready(9101) })
 }
 
 // Each server loses its plug under load, is off for a while, and comes back.

@@ -83,7 +83,8 @@ func (p *pool) wantPaidOnce(t *testing.T) {
 	t.Helper()
 	p.eventually(t, "blocks are shared out and payments are confirmed", time.Minute, func() bool {
 		return p.number(`SELECT (SELECT count(*) FROM block WHERE state = 'immature' AND main) +
-			(SELECT count(*) FROM payment WHERE state NOT IN ('confirmed', 'cancelled'))`) == 0 &&
+			(SELECT count(*) FROM payment WHERE state NOT IN ('confirmed', 'cancelled')) +
+			(SELECT count(*) FROM account a JOIN balance b ON b.account_id = a.id WHERE a.kind = 'miner' AND b.amount >= 50000000)`) == 0 &&
 			p.number(`SELECT count(*) FROM payment`) > 0
 	})
 	sent := house.SentBy(t, bbprpc.Endpoint{URL: "http://" + p.wallet, User: rpcUser, Password: rpcPassword})
@@ -116,8 +117,7 @@ func (p *pool) wantPaidOnce(t *testing.T) {
 
 func (p *pool) wantCleanAudit(t *testing.T) {
 	t.Helper()
-	out := p.backend.run("runuser", "-u", "purepool-backend", "--",
-		"purepool", "admin", "audit", "--json", "--config", "/etc/purepool/backend/purepool.toml")
+	out := p.backend.run("purepool-admin", "audit", "--json")
 	var audits []struct {
 		Clean  bool
 		Wallet struct{ Coverage string }

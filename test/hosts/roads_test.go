@@ -23,6 +23,7 @@ func testRoads(t *testing.T, p *pool, _ *load) {
 	t.Run("ports", func(t *testing.T) { p.testPorts(t) })
 	t.Run("wallet", func(t *testing.T) { p.testWallet(t) })
 	t.Run("database", func(t *testing.T) { p.testDatabase(t) })
+	t.Run("metrics", func(t *testing.T) { p.testMetrics(t) })
 	t.Run("broker", func(t *testing.T) { p.broker.test(t, p) })
 	t.Run("frontendUser", func(t *testing.T) { p.testFrontendUser(t) })
 }
@@ -64,18 +65,35 @@ func (p *pool) testPorts(t *testing.T) {
 	if !p.reach("miners", world+"4:80") || !p.reach("miners", world+"4:3333") {
 		t.Error("miners cannot reach the frontend: the test shows nothing")
 	}
-	together(
-		func() {
-			if p.reach("miners", world+"4:9101") || p.reach("miners", world+"4:22") {
-				t.Error("the world reaches the frontend's metrics or ssh")
-			}
-		},
-		func() {
-			if p.reach("miners", p.data.address+":5432") || p.reach("miners", fmt.Sprintf("%s:%d", p.backend.address, rpcPort)) {
-				t.Error("the world reaches the servers' own network")
-			}
-		},
-	)
+	if p.reach("miners", p.data.address+":5432") || p.reach("miners", fmt.Sprintf("%s:%d", p.backend.address, rpcPort)) {
+		t.Error("the world reaches the servers' own network")
+	}
+}
+
+// prometheus is the address of METRICS.
+const prometheus = lan + "20"
+
+// testMetrics scrapes the roles from the server that the site names, and from
+// others: of the same network, and of the world.
+func (p *pool) testMetrics(t *testing.T) {
+	p.frontend.run("systemctl", "reload", "purepool-firewall.service")
+	defer p.net.nft(p.frontend.name, "delete table inet purepool")
+	for name, address := range map[string]string{"prometheus": prometheus, "stranger": lan + "21"} {
+		p.net.addNamespace(name)
+		p.net.plug(name, "lan", address)
+	}
+	for h, port := range map[*host]int{p.frontend: 9101, p.backend: 9102} {
+		address := fmt.Sprintf("%s:%d", h.address, port)
+		if text := p.net.get("prometheus", "http://"+address+"/metrics"); !strings.Contains(text, "purepool_build_info{") {
+			t.Errorf("Prometheus gets from %s: %.200q", address, text)
+		}
+		if p.reach("stranger", address) || p.reach("prometheus", h.address+":22") {
+			t.Errorf("a stranger reaches %s, or Prometheus more than that", address)
+		}
+	}
+	if p.reach("miners", world+"4:9101") || p.reach("miners", world+"4:22") {
+		t.Error("the world reaches the frontend's metrics or ssh")
+	}
 }
 
 // testWallet asks for the wallet's RPC port, on which the daemon listens for the
@@ -222,7 +240,7 @@ func (p *pool) testFrontendUser(t *testing.T) {
 	for _, secret := range []string{"postgres-backend", "postgres-web", "queue-backend", "daemon.password"} {
 		text, err := os.ReadFile(filepath.Join(p.site.dir, "secrets", secret))
 		must(t, err)
-		if err := p.frontend.try("grep", "-rqF", strings.TrimSpace(string(text)), "/etc", "/root/bundle", "/var/lib/purepool"); err == nil {
+		if err := p.frontend.try("grep", "-rqF", strings.TrimSpace(string(text)), "/etc", "/root/release/out", "/var/lib/purepool"); err == nil {
 			t.Errorf("%s lies on the frontend's server", secret)
 		}
 	}

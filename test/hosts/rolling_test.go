@@ -20,11 +20,11 @@ func testRolling(t *testing.T, p *pool, l *load) {
 	p.eventually(t, "both frontends have sessions and shares", 30*time.Second, func() bool {
 		return sessions.granted() == 24 && p.number(`SELECT count(DISTINCT frontend) FROM share WHERE frontend IN ('frontend1', 'frontend2')`) != 0
 	})
+	rolling := p.book.Take(t, "docs/INSTALL.md", "systemctl restart purepool-frontend")
 	before, failed := l.Taken(), l.Unanswered()
 	begun := time.Now()
 	for _, h := range []*host{p.frontend, p.second} {
-		h.run("systemctl", "restart", "purepool-frontend.service")
-		h.eventually("it is ready again", 30*time.Second, func() bool { return h.ready(9101) })
+		h.follow(rolling.Text, "") // ends when it is ready again
 	}
 	took := time.Since(begun)
 	p.eventually(t, "every session has its work again", 30*time.Second, func() bool { return sessions.granted() == 24 })
@@ -50,6 +50,7 @@ func testRolling(t *testing.T, p *pool, l *load) {
 		t.Errorf("work was given to %v, %v; want %s100", rows, err, world)
 	}
 	p.testWeb(t)
+	p.backend.follow(p.book.Take(t, "docs/UPGRADE.md", "systemctl restart purepool-backend").Text, "")
 	if p.reach(edge.name, p.data.address+":5432") || p.reach("miners", world+"4:80") {
 		t.Error("the balancer reaches the database, or miners get past the balancer")
 	}
@@ -59,9 +60,9 @@ func testRolling(t *testing.T, p *pool, l *load) {
 func (p *pool) grow(t *testing.T, l *load) *host {
 	t.Helper()
 	p.second = newHost(t, p.net, p.disks, "frontend2", 5, false)
-	edge := newHost(t, p.net, p.disks, "edge", 6, true)
+	edge := newHost(t, p.net, p.disks, "balancer1", 6, true)
 	p.site.env["FRONTENDS"] = fmt.Sprintf("frontend1=%s frontend2=%s", p.frontend.address, p.second.address)
-	p.site.env["BALANCER"] = "edge=" + edge.address
+	p.site.env["BALANCER"] = "balancer1=" + edge.address
 	p.site.env["WEB"] = fmt.Sprintf("web1=%s7", lan)
 	p.site.make()
 	p.second.switchOn()
@@ -71,7 +72,7 @@ func (p *pool) grow(t *testing.T, l *load) *host {
 	// From here on miners get to the first frontend by the balancer alone: the pool's
 	// name is made to point there.
 	p.site.setUp(p.frontend, "frontend")
-	p.site.setUp(edge, "balancer")
+	p.followOn(p.book.Take(t, "docs/INSTALL.md", "deploy/setup balancer"), map[string]*host{"balancer's server": edge})
 	l.move(world + "6")
 	// A server that is set up again has everything once.
 	if n := strings.Count(p.data.run("sh", "-c", "cat /etc/hosts /etc/postgresql/*/main/pg_hba.conf"), "# BEGIN purepool"); n != 2 {
@@ -92,6 +93,7 @@ func (p *pool) testWeb(t *testing.T) {
 		t.Errorf("the page: %.200s", page)
 	}
 	p.net.nft(h.name, "delete table inet purepool") // root there opens it
+	defer h.run("systemctl", "reload", "purepool-firewall.service")
 	if !p.reach(h.name, p.data.address+":5432") {
 		t.Error("the web's server cannot reach the database: the test shows nothing")
 	}

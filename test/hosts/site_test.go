@@ -6,13 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"purepool/sim/daemon"
+	"purepool/test/page"
 )
 
 // The wallet's RPC credentials, and the port on which the simulated daemon listens
@@ -155,39 +154,49 @@ func (s *site) edit() {
 	s.write("site.env", strings.Join(lines, "\n"))
 }
 
-// setUp copies the release and the server's own folder to a server, as scp would,
-// and runs deploy/setup there.
+// carry copies the release and the server's own folder to a server, as scp would.
+func (s *site) carry(h *host) {
+	s.t.Helper()
+	command(s.t, "rm", "-rf", h.path("/root/release"))
+	command(s.t, "cp", "-r", s.release, h.path("/root/release"))
+	command(s.t, "mkdir", h.path("/root/release/out"))
+	command(s.t, "cp", "-r", filepath.Join(s.dir, "out", h.name), h.path("/root/release/out/"+h.name))
+}
+
+// setUp sets a server up, as docs/INSTALL.md does.
 func (s *site) setUp(h *host, role string) {
 	s.t.Helper()
-	command(s.t, "rm", "-rf", h.path("/root/release"), h.path("/root/bundle"))
-	command(s.t, "cp", "-r", s.release, h.path("/root/release"))
-	command(s.t, "cp", "-r", filepath.Join(s.dir, "out", h.name), h.path("/root/bundle"))
-	h.run("/root/release/deploy/setup", role, "/root/bundle")
+	s.carry(h)
+	h.follow("deploy/setup "+role+" out/"+h.name, "")
 }
 
-// release builds the release's archive for this machine, once, and unpacks it.
-func release(t testing.TB) string {
-	t.Helper()
-	folder, err := releaseOnce()
-	must(t, err)
-	return folder
-}
-
-var releaseOnce = sync.OnceValues(func() (string, error) {
-	dir := scratch()
-	cmd := exec.Command("../../scripts/release", "--out", dir, runtime.GOARCH)
+// describe makes the site with a block of docs/INSTALL.md, instead of copying and
+// making it: in the release's folder, with an editor that types what the test wants.
+func (s *site) describe(b page.Block) {
+	s.t.Helper()
+	dir := s.t.TempDir()
+	must(s.t, os.Symlink(filepath.Join(s.release, "deploy"), filepath.Join(dir, "deploy")))
+	must(s.t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
+	must(s.t, os.WriteFile(filepath.Join(dir, "bin", "nano"), []byte(strings.ReplaceAll(editor, "/root/typed", s.typed())), 0o755)) //nolint:gosec // a program
+	cmd := exec.Command("bash", "-c", "set -euo pipefail\n"+b.Text)
+	cmd.Dir, cmd.Stdin = dir, strings.NewReader(rpcPassword+"\n")
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("scripts/release: %w\n%s", err, out)
+		s.t.Fatalf("%v: %v\n%s", b, err, out)
 	}
-	archives, _ := filepath.Glob(filepath.Join(dir, "purepool-*-linux-"+runtime.GOARCH+".tar.gz"))
-	if len(archives) != 1 {
-		return "", fmt.Errorf("scripts/release made %v", archives)
+	s.dir = filepath.Join(dir, "my-site")
+}
+
+// typed is a folder with what the operator types into files of the site.
+func (s *site) typed() string {
+	s.t.Helper()
+	s.edit()
+	dir := s.t.TempDir()
+	for _, file := range []string{"site.env", "networks.toml", "daemons.toml", "frontend.env", "all.env"} {
+		command(s.t, "cp", filepath.Join(s.dir, file), dir)
 	}
-	if out, err := exec.Command("tar", "-C", dir, "-xzf", archives[0]).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("tar: %w\n%s", err, out)
-	}
-	return strings.TrimSuffix(archives[0], ".tar.gz"), nil
-})
+	return dir
+}
 
 // scratch is a folder that is removed when all tests have ended.
 func scratch() string {
