@@ -99,7 +99,7 @@ func pauseBetweenTries(ctx context.Context, try int) error {
 type batch struct {
 	networkID int16
 	now       time.Time
-	rows      []row // in order of arrival, each share once
+	rows      []row // each share once
 	repeats   int   // the same share twice in the batch
 }
 
@@ -108,7 +108,6 @@ type row struct {
 	Verdict
 	dayAt     time.Time // ReceivedAt within the days that have partitions
 	id        string    // ShareID as text
-	place     int       // in the batch
 	duplicate bool      // credited by its verdict, but another share has the proof
 }
 
@@ -140,12 +139,6 @@ func (s *BackendStore) prepareBatch(networkID int16, verdicts []Verdict) (*batch
 		// A share from the future would keep its partition for ever.
 		v.ReceivedAt = clampTime(storedTime(v.ReceivedAt), workBeginning, last)
 		b.rows = append(b.rows, row{Verdict: v, dayAt: clampTime(v.ReceivedAt, from, last), id: v.ShareID.String()})
-	}
-	slices.SortFunc(b.rows, func(x, y row) int {
-		return cmp.Or(x.ReceivedAt.Compare(y.ReceivedAt), bytes.Compare(x.ShareID[:], y.ShareID[:]))
-	})
-	for i := range b.rows {
-		b.rows[i].place = i
 	}
 	return b, nil
 }
@@ -243,7 +236,7 @@ type writer struct {
 	tx       *sqlx.Tx
 	batch    *batch
 	credited []*row // to be written, sorted by proof
-	rejected []*row // to be written, in order of arrival
+	rejected []*row // to be written
 	// revoked are refusals that stood and are credited now: see creditWinners.
 	revoked []*row
 	written Written
@@ -297,7 +290,10 @@ func (w *writer) sort(ctx context.Context, by road) error {
 // of those with the same proof into duplicates.
 func (w *writer) once() {
 	slices.SortFunc(w.credited, func(x, y *row) int {
-		return cmp.Or(cmp.Compare(x.Height, y.Height), bytes.Compare(x.Proof[:], y.Proof[:]), cmp.Compare(x.place, y.place))
+		if c := cmp.Or(cmp.Compare(x.Height, y.Height), bytes.Compare(x.Proof[:], y.Proof[:])); c != 0 {
+			return c
+		}
+		return cmp.Or(x.ReceivedAt.Compare(y.ReceivedAt), bytes.Compare(x.ShareID[:], y.ShareID[:]))
 	})
 	kept := w.credited[:0]
 	for _, r := range w.credited {
@@ -383,18 +379,24 @@ const refusedSQL = `SELECT received_at, id FROM rejected_share WHERE received_at
 // are new. Few shares are rejected as a rule: instead of asking for each share, all
 // refusals of the batch's time are fetched.
 func (w *writer) lookUpRefused(ctx context.Context) (known, error) {
-	rows := w.batch.rows // in order of arrival
+	rows := w.batch.rows
+	first, last := rows[0].dayAt, rows[0].dayAt
 	var rejected []int
 	for i := range rows {
 		if rows[i].Reason != "" {
 			rejected = append(rejected, i)
+		}
+		if at := rows[i].dayAt; at.Before(first) {
+			first = at
+		} else if at.After(last) {
+			last = at
 		}
 	}
 	k, err := w.lookUp(ctx, rejected)
 	if err != nil || len(rejected) == len(rows) {
 		return k, err
 	}
-	stand, err := w.refusals(ctx, rows[0].dayAt, rows[len(rows)-1].dayAt, len(rows))
+	stand, err := w.refusals(ctx, first, last, len(rows))
 	if err != nil {
 		return known{}, err
 	}

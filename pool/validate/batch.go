@@ -3,55 +3,111 @@ package validate
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"purepool/pool/queue"
 )
 
-// inBatches hands deliveries to cfg.Parallel workers, many at once where many
-// are there, until the channel is closed or ctx ends and the last handler has
+// linger is how long a batch waits for more shares while others are being judged:
+// the processors have work, and a larger batch costs less a share. A batch that is
+// alone never waits.
+const linger = 150 * time.Millisecond
+
+// batcher hands deliveries to workers in batches.
+type batcher struct {
+	deliveries <-chan *queue.Delivery
+	most       int           // shares of a batch, about
+	turn       chan struct{} // held by the worker that gathers
+	busy       atomic.Int32  // workers that judge a batch
+	idle       chan struct{} // the last of them has become free
+}
+
+// inBatches hands deliveries to so many workers, many at once where many are
+// there, until the channel is closed or ctx ends and the last handler has
 // returned.
-func inBatches(ctx context.Context, cfg *Config, deliveries <-chan *queue.Delivery, handle func(context.Context, []*queue.Delivery)) {
+func inBatches(ctx context.Context, workers, most int, deliveries <-chan *queue.Delivery, handle func(context.Context, []*queue.Delivery)) {
+	b := &batcher{deliveries: deliveries, most: most, turn: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
-	for range cfg.Parallel {
+	for range workers {
 		wg.Go(func() {
 			for {
-				batch := gather(ctx, cfg.Batch, deliveries)
+				batch := b.gather(ctx)
 				if len(batch) == 0 {
 					return
 				}
 				handle(ctx, batch)
+				b.done()
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// gather waits for one delivery and takes along what else is there already, up
-// to about as many shares as most says.
-func gather(ctx context.Context, most int, deliveries <-chan *queue.Delivery) []*queue.Delivery {
-	var batch []*queue.Delivery
+// gather waits for one delivery and takes along what else is there already, and
+// what comes soon where others are busy, up to about as many shares as there may
+// be. It returns nothing at the end.
+func (b *batcher) gather(ctx context.Context) (batch []*queue.Delivery) {
 	select {
 	case <-ctx.Done():
 		return nil
-	case d, ok := <-deliveries:
+	case b.turn <- struct{}{}:
+	}
+	defer func() {
+		if len(batch) > 0 {
+			b.busy.Add(1)
+		}
+		<-b.turn
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case d, ok := <-b.deliveries:
 		if !ok {
 			return nil
 		}
 		batch = append(batch, d)
 	}
-	for n := inside(batch[0]); n < most; {
+	var late <-chan time.Time
+	for n := inside(batch[0]); n < b.most; {
+		var d *queue.Delivery
+		ok := true
 		select {
-		case d, ok := <-deliveries:
-			if !ok {
+		case d, ok = <-b.deliveries:
+		default:
+			if b.busy.Load() == 0 {
 				return batch
 			}
-			batch = append(batch, d)
-			n += inside(d)
-		default:
+			if late == nil {
+				late = time.After(linger)
+			}
+			select {
+			case d, ok = <-b.deliveries:
+			case <-b.idle: // see whether it is still so
+				continue
+			case <-late:
+				return batch
+			case <-ctx.Done():
+				return batch
+			}
+		}
+		if !ok {
 			return batch
 		}
+		batch = append(batch, d)
+		n += inside(d)
 	}
 	return batch
+}
+
+// done says that a batch has been dealt with.
+func (b *batcher) done() {
+	if b.busy.Add(-1) == 0 {
+		select {
+		case b.idle <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // shareBytes is about what a template share takes in a message.

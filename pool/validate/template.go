@@ -130,9 +130,7 @@ const batchTimes = 8
 // Run judges deliveries until the channel is closed or ctx ends. What is under
 // way at the end goes back to the queue.
 func (v *Template) Run(ctx context.Context, deliveries <-chan *queue.Delivery) error {
-	cfg := v.base.cfg
-	cfg.Batch *= batchTimes
-	inBatches(ctx, &cfg, deliveries, v.handle)
+	inBatches(ctx, v.base.cfg.Parallel, batchTimes*v.base.cfg.Batch, deliveries, v.handle)
 	return nil
 }
 

@@ -129,7 +129,7 @@ func setDefaults(cfg *Config) {
 // Run judges deliveries until the channel is closed or ctx ends. What is under
 // way at the end goes back to the queue.
 func (v *Validator) Run(ctx context.Context, deliveries <-chan *queue.Delivery) error {
-	inBatches(ctx, &v.cfg, deliveries, v.handle)
+	inBatches(ctx, v.cfg.Parallel, v.cfg.Batch, deliveries, v.handle)
 	return nil
 }
 
