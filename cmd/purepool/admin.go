@@ -259,18 +259,27 @@ func (c configFlag) withLedger(a *app, do func(*ledger.BackendStore) error) (err
 	if err != nil {
 		return err
 	}
-	if !cfg.Database.BackendDSN.IsSet() {
-		return errors.New("database.backend_dsn is missing in the configuration")
-	}
-	store, err := ledger.OpenBackend(a.ctx, cfg.Database.BackendDSN.Value(), ledger.Options{MaxOpen: 2})
+	store, err := openLedger(a, cfg, 2)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.CheckVersion(a.ctx); err != nil {
-		return err
-	}
 	return do(store)
+}
+
+// openLedger opens the ledger as the backend does, where it is of this version.
+func openLedger(a *app, cfg *config.Config, connections int) (*ledger.BackendStore, error) {
+	if !cfg.Database.BackendDSN.IsSet() {
+		return nil, errors.New("database.backend_dsn is missing in the configuration")
+	}
+	store, err := ledger.OpenBackend(a.ctx, cfg.Database.BackendDSN.Value(), ledger.Options{MaxOpen: connections})
+	if err != nil {
+		return nil, err
+	}
+	if err := store.CheckVersion(a.ctx); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
 }
 
 // query selects miners by what a person knows of them.
@@ -377,30 +386,20 @@ type minerChange struct {
 
 func (c *minerChange) change(a *app, do func(*ledger.BackendStore, ledger.MinerRecord, ledger.Reason) error) error {
 	return c.withLedger(a, func(store *ledger.BackendStore) error {
-		q, err := query(a.ctx, store, c.Who, c.Network)
+		m, err := oneMiner(a, store, c.Who, c.Network)
 		if err != nil {
 			return err
 		}
-		miners, err := store.FindMiners(a.ctx, q)
-		if err != nil {
+		if err := do(store, m, ledger.Reason{Who: operator(a), Why: c.Reason}); err != nil {
 			return err
 		}
-		switch {
-		case len(miners) == 0:
-			return fmt.Errorf("there is no miner %s", oneLine(c.Who, 80))
-		case len(miners) > 1:
-			return fmt.Errorf("%s stands on several networks, say which with --network", c.Who)
-		}
-		if err := do(store, miners[0], ledger.Reason{Who: operator(a), Why: c.Reason}); err != nil {
-			return err
-		}
-		if miners, err = store.FindMiners(a.ctx, q); err != nil {
+		if m, err = oneMiner(a, store, c.Who, c.Network); err != nil {
 			return err
 		}
 		if c.JSON {
-			return printMinersJSON(a.stdout, miners)
+			return printMinersJSON(a.stdout, []ledger.MinerRecord{m})
 		}
-		return printMiners(a.stdout, miners)
+		return printMiners(a.stdout, []ledger.MinerRecord{m})
 	})
 }
 

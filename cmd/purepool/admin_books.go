@@ -44,13 +44,10 @@ func (c bookFlags) withBooks(a *app, do func(*bookRoom) error) (err error) {
 	if err != nil {
 		return err
 	}
-	if !cfg.Database.BackendDSN.IsSet() {
-		return errors.New("database.backend_dsn is missing in the configuration")
-	}
 	if _, known := cfg.Network[c.Network]; c.Network != "" && !known {
 		return fmt.Errorf("the configuration has no network %s", oneLine(c.Network, 40))
 	}
-	store, err := ledger.OpenBackend(a.ctx, cfg.Database.BackendDSN.Value(), ledger.Options{MaxOpen: 8})
+	store, err := openLedger(a, cfg, 8)
 	if err != nil {
 		return err
 	}
@@ -61,9 +58,6 @@ func (c bookFlags) withBooks(a *app, do func(*bookRoom) error) (err error) {
 			err = errors.Join(err, f())
 		}
 	}()
-	if err := store.CheckVersion(a.ctx); err != nil {
-		return err
-	}
 	all, err := store.Networks(a.ctx)
 	if err != nil {
 		return err
