@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"purepool/internal/testkit"
 	"purepool/pool/queue"
 	"purepool/sim/daemon"
 	"purepool/sim/miner"
@@ -259,7 +260,7 @@ func TestWebServesACalmPageUntilItsDatabaseIsThereWithNoRightButItsOwn(t *testin
 	if err := h.Cluster.Halt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pages, health := freeAddress(t), freeAddress(t)
+	pages, health := testkit.FreeAddress(t), testkit.FreeAddress(t)
 	config := filepath.Join(h.Dir, "web.toml")
 	text := fmt.Sprintf("[database]\nweb_dsn = %q\n[web]\nlisten = %q\n[health]\nweb_listen = %q\n"+
 		"[network.test]\npool_address = %q\nhash_target = %q\n",
@@ -312,15 +313,6 @@ func TestWebServesACalmPageUntilItsDatabaseIsThereWithNoRightButItsOwn(t *testin
 }
 
 // freeAddress is one on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // tryGet is get where nobody may answer: status 0.
 func tryGet(t *testing.T, url string) (int, string) {
