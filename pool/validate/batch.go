@@ -71,7 +71,7 @@ func (b *batcher) gather(ctx context.Context) (batch []*queue.Delivery) {
 	var late <-chan time.Time
 	for n := inside(batch[0]); n < b.most; {
 		var d *queue.Delivery
-		ok := true
+		var ok bool
 		select {
 		case d, ok = <-b.deliveries:
 		default:

@@ -219,7 +219,7 @@ func (p *port) judge(run func(func(context.Context) error), id int16, algorithm 
 		return err
 	}
 	run(func(ctx context.Context) error {
-		deliveries, err := queue.Subscribe(ctx, p.broker, stratumNetwork, queue.SubscribeConfig{})
+		deliveries, err := queue.Subscribe(ctx, p.broker, stratumNetwork, queue.SubscribeConfig{InFlight: 128}) // as the backend
 		if err != nil {
 			return err
 		}
