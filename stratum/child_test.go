@@ -101,6 +101,12 @@ func runChild(what string) {
 			c.Logger, c.Limits, c.Desk = slog.New(slog.DiscardHandler), stratum.Limits{LineTimeout: time.Second}, new(desk)
 			c.Ports = append(c.Ports, stratum.Port{Name: "c", Address: "127.0.0.1:0", Network: "test", Dialect: stratum.Classic})
 		})
+		var err error
+		if p.sink.disk, err = os.CreateTemp("", "purepool-shares-"); err != nil {
+			noTest{}.Fatal(err)
+		}
+		defer p.sink.disk.Close()
+		defer os.Remove(p.sink.disk.Name())
 		p.sink.forget = true
 		fmt.Println(p.Addr("t"), p.Addr("c"))
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
