@@ -255,15 +255,6 @@ func pipe(c net.Conn, dial func() (net.Conn, error)) {
 	_, _ = io.Copy(c, other)
 }
 
-func command(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

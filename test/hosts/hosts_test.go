@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/test/page"
 )
 
@@ -68,7 +69,7 @@ func newPool(t *testing.T, env map[string]string, book *page.Book) *pool {
 // installDaemon puts a coin daemon on the backend's server.
 func (p *pool) installDaemon(t *testing.T) {
 	t.Helper()
-	command(t, "install", "-m", "755", p.site.release+"/purepool", p.backend.path("/usr/local/bin/purepool"))
+	testkit.Command(t, "install", "-m", "755", p.site.release+"/purepool", p.backend.path("/usr/local/bin/purepool"))
 	p.backend.run("sh", "-c", `printf %s "$0" >/etc/systemd/system/sim-daemon.service`, fmt.Sprintf(daemonUnit, rpcPort, rpcUser, rpcPassword))
 	p.backend.run("systemctl", "enable", "--now", "sim-daemon.service")
 	p.wallet = p.net.forward(p.backend.name, fmt.Sprintf("127.0.0.1:%d", rpcPort))

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"purepool/internal/testkit"
 )
 
 // The networks: the servers' own, and the world's, in which miners are. Both are
@@ -50,7 +52,7 @@ func newNetwork(t testing.TB) *network {
 
 func (n *network) ip(args ...string) {
 	n.t.Helper()
-	command(n.t, "ip", args...)
+	testkit.Command(n.t, "ip", args...)
 }
 
 func (n *network) addNamespace(name string) {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/test/page"
 )
 
@@ -17,8 +18,8 @@ func TestOneMachine(t *testing.T) {
 	p.data, p.backend = h, h
 	h.switchOn()
 	p.installDaemon(t)
-	command(t, "cp", "-r", p.site.release, h.path("/root/release"))
-	command(t, "cp", "-r", p.site.typed(), h.path("/root/typed"))
+	testkit.Command(t, "cp", "-r", p.site.release, h.path("/root/release"))
+	testkit.Command(t, "cp", "-r", p.site.typed(), h.path("/root/typed"))
 	begun := time.Now()
 	h.follow(book.Take(t, "docs/INSTALL.md", "deploy/setup all my-site").Text, rpcPassword+"\n")
 	h.follow(book.Take(t, "docs/INSTALL.md", "journalctl -u purepool-all").Text, "")

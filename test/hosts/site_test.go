@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"purepool/internal/testkit"
 	"purepool/sim/daemon"
 	"purepool/test/page"
 )
@@ -85,7 +86,7 @@ type site struct {
 func newSite(t testing.TB, env map[string]string) *site {
 	t.Helper()
 	s := &site{t: t, dir: filepath.Join(t.TempDir(), "site"), release: release(t), env: env}
-	command(t, "cp", "-r", filepath.Join(s.release, "deploy", "site"), s.dir)
+	testkit.Command(t, "cp", "-r", filepath.Join(s.release, "deploy", "site"), s.dir)
 	pool, err := daemon.New(daemon.Options{Network: "test", Seed: 1})
 	must(t, err)
 	defer pool.Close()
@@ -131,7 +132,7 @@ func (s *site) authority() *x509.CertPool {
 func (s *site) make() {
 	s.t.Helper()
 	s.edit()
-	command(s.t, filepath.Join(s.release, "deploy", "make-site"), s.dir)
+	testkit.Command(s.t, filepath.Join(s.release, "deploy", "make-site"), s.dir)
 }
 
 // edit writes site.env as an operator edits it.
@@ -157,10 +158,10 @@ func (s *site) edit() {
 // carry copies the release and the server's own folder to a server, as scp would.
 func (s *site) carry(h *host) {
 	s.t.Helper()
-	command(s.t, "rm", "-rf", h.path("/root/release"))
-	command(s.t, "cp", "-r", s.release, h.path("/root/release"))
-	command(s.t, "mkdir", h.path("/root/release/out"))
-	command(s.t, "cp", "-r", filepath.Join(s.dir, "out", h.name), h.path("/root/release/out/"+h.name))
+	testkit.Command(s.t, "rm", "-rf", h.path("/root/release"))
+	testkit.Command(s.t, "cp", "-r", s.release, h.path("/root/release"))
+	testkit.Command(s.t, "mkdir", h.path("/root/release/out"))
+	testkit.Command(s.t, "cp", "-r", filepath.Join(s.dir, "out", h.name), h.path("/root/release/out/"+h.name))
 }
 
 // setUp sets a server up, as docs/INSTALL.md does.
@@ -193,7 +194,7 @@ func (s *site) typed() string {
 	s.edit()
 	dir := s.t.TempDir()
 	for _, file := range []string{"site.env", "networks.toml", "daemons.toml", "frontend.env", "all.env"} {
-		command(s.t, "cp", filepath.Join(s.dir, file), dir)
+		testkit.Command(s.t, "cp", filepath.Join(s.dir, file), dir)
 	}
 	return dir
 }
