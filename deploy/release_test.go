@@ -24,12 +24,13 @@ func TestReleaseIsReproducible(t *testing.T) {
 	if *long {
 		architectures = []string{"amd64", "arm64"}
 	}
-	first := releaseOf(t, filepath.Join(t.TempDir(), "a"), "", architectures)
+	source := filepath.Join(t.TempDir(), "a")
+	first := releaseOf(t, "..", source, "", architectures)
 	cache := ""
 	if *long {
 		cache = t.TempDir()
 	}
-	second := releaseOf(t, filepath.Join(t.TempDir(), "another", "folder"), cache, architectures)
+	second := releaseOf(t, source, filepath.Join(t.TempDir(), "another", "folder"), cache, architectures)
 	if len(first) != len(architectures)+1 {
 		t.Fatalf("a release is %d files: %v", len(first), first)
 	}
@@ -41,11 +42,11 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 }
 
-// releaseOf clones the project to a folder, makes a release there, looks at it, and
+// releaseOf clones a copy of the project to a folder, makes a release there, looks at it, and
 // returns its files with their sums.
-func releaseOf(t *testing.T, dir, cache string, architectures []string) map[string]string {
+func releaseOf(t *testing.T, from, dir, cache string, architectures []string) map[string]string {
 	t.Helper()
-	testkit.Command(t, "git", "clone", "--quiet", "..", dir)
+	testkit.Command(t, "git", "clone", "--quiet", from, dir)
 	release := exec.CommandContext(t.Context(), filepath.Join(dir, "scripts", "release"), architectures...)
 	release.Env = os.Environ()
 	if cache != "" {
