@@ -68,10 +68,13 @@ func (e *Echo) Run(ctx context.Context) error {
 type echoEngine struct{ gnet.BuiltinEventEngine }
 
 const (
+	// echoJob is as long as the number of a job that binds its shares' targets, so
+	// that submits are of one length.
+	echoJob        = "10000000000000" + "00000000"
 	echoSubscribed = `{"id":1,"result":[[],"0000000000000001",4],"error":null}` + "\n"
 	echoAuthorized = `{"id":2,"result":true,"error":null}` + "\n" +
 		`{"id":null,"method":"mining.set_difficulty","params":[1e-12]}` + "\n" +
-		`{"id":null,"method":"mining.notify","params":["10","0000000000000000000000000000000000000000000000000000000000000000","00","00",[],"20000000","1d00ffff","60000000",true]}` + "\n"
+		`{"id":null,"method":"mining.notify","params":["` + echoJob + `","0000000000000000000000000000000000000000000000000000000000000000","00","00",[],"20000000","1d00ffff","60000000",true]}` + "\n"
 	echoTaken = `,"result":true,"error":null}` + "\n"
 )
 
