@@ -93,11 +93,11 @@ daemon_timeout = "3s"
 
 	told := crowd.told()
 	inLedger := func(table, network string) int64 {
-		return h.Count(`SELECT count(*) FROM purepool.`+table+` s JOIN purepool.network n ON n.id = s.network_id WHERE n.name = $1`, network)
+		return h.Count(`SELECT count(*) FROM `+table+` s JOIN purepool.network n ON n.id = s.network_id WHERE n.name = $1`, network)
 	}
 	for network, n := range told {
 		h.Eventually(fmt.Sprintf("%d shares of %s stand in the ledger", n.taken, network), 2*time.Minute, func() bool {
-			n.credited, n.rejected = inLedger("share", network), inLedger("rejected_share", network)
+			n.credited, n.rejected = inLedger("purepool.share", network), inLedger(house.RejectedLater, network)
 			return n.credited+n.rejected >= n.taken
 		})
 		if twice := h.Count(`SELECT count(*) - count(DISTINCT s.proof) FROM purepool.share s JOIN purepool.network n ON n.id = s.network_id WHERE n.name = $1`, network); twice != 0 {
@@ -131,7 +131,7 @@ daemon_timeout = "3s"
 func rejections(t *testing.T, h *house.House) map[string]int64 {
 	t.Helper()
 	rows, err := h.DB.QueryContext(t.Context(), `
-		SELECT n.name || ' ' || s.reason, count(*) FROM purepool.rejected_share s JOIN purepool.network n ON n.id = s.network_id GROUP BY 1`)
+		SELECT n.name || ' ' || s.reason, count(*) FROM `+house.RejectedLater+` s JOIN purepool.network n ON n.id = s.network_id GROUP BY 1`)
 	must(t, err)
 	defer rows.Close()
 	all := make(map[string]int64)

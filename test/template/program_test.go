@@ -83,10 +83,9 @@ func (p *inhabited) everyShareIsCredited(miners ...sim.Snapshot) {
 		accepted += m.Accepted
 	}
 	p.Eventually("every share stands in the ledger", time.Minute, func() bool {
-		return p.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM purepool.rejected_share)`) >= accepted
+		return p.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM ` + program.RejectedLater + ` AS r)`) >= accepted
 	})
-	// A winner that came too late was refused, is tried all the same, and stands there.
-	if n := p.Count(`SELECT count(*) FROM purepool.rejected_share WHERE reason <> 'StaleShare'`); n != 0 {
+	if n := p.Count(`SELECT count(*) FROM ` + program.RejectedLater + ` AS r`); n != 0 {
 		p.t.Errorf("%d shares rejected", n)
 	}
 	p.Eventually("no block is undecided", time.Minute, func() bool { return p.blocks("pending") == 0 })
