@@ -83,7 +83,7 @@ func (p *inhabited) everyShareIsCredited(miners ...sim.Snapshot) {
 		accepted += m.Accepted
 	}
 	p.Eventually("every share stands in the ledger", time.Minute, func() bool {
-		return p.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM ` + program.RejectedLater + ` AS r)`) >= accepted
+		return p.Count(`SELECT (SELECT count(*) FROM purepool.share) + (SELECT count(*) FROM `+program.RejectedLater+` AS r)`) >= accepted
 	})
 	if n := p.Count(`SELECT count(*) FROM ` + program.RejectedLater + ` AS r`); n != 0 {
 		p.t.Errorf("%d shares rejected", n)
