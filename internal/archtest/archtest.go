@@ -67,7 +67,7 @@ func Rules() []Rule {
 			OnlyFrom: []string{"internal/role/...", "test/..."},
 			Why:      "issuing jobs and submitting blocks is behind the queue: it knows no wire and no front desk",
 		},
-		{Of: "bbprpc/...", May: []string{"pool/chain"}, Why: "the daemon's client knows no room but the chain's formats"},
+		{Of: "bbprpc/...", May: []string{"internal/testkit", "pool/chain"}, Why: "the daemon's client knows no room but the chain's formats"},
 		{Of: "ledger/...", May: []string{"pool/chain", "pool/pow"}, Why: "the ledger knows no wire and no daemon"},
 		{Of: "sidecar-web/...", May: []string{"internal/serve", "ledger", "pool/chain", "pool/pow"}, Why: "the pages know the ledger's read side only"},
 		{Of: "sim/...", May: []string{"pool/chain", "pool/job", "pool/pow", "pool/solution"}, OnlyFrom: []string{"cmd/...", "internal/demo/...", "test/..."}, Why: "the simulator is no part of a pool, and shares no code with what it tests but the formats"},
@@ -76,6 +76,10 @@ func Rules() []Rule {
 		{Of: "internal/role/...", OnlyFrom: []string{"cmd/...", "internal/demo/...", "test/..."}, Why: "wiring is done once, at the top"},
 		{Of: "cmd/...", OnlyFrom: []string{}, Why: "nothing imports the commands"},
 		{Of: "test/...", OnlyFrom: []string{}, Why: "the tests' houses are for tests"},
+		{
+			Of: "internal/testkit/...", May: []string{}, OnlyFrom: []string{"bbprpc/litecoindtest", "bbprpc/zmq/zmqtest", "test/..."},
+			Why: "what tests of all rooms share knows none of them",
+		},
 
 		// Libraries that stay behind one door.
 		{Of: "github.com/nats-io/...", OnlyFrom: []string{"pool/queue/..."}, Why: "brokers are the queue's business"},
