@@ -30,7 +30,7 @@ clean_up = "7d"
 
 [network.test.settlement]
 close_depth = 2
-share_grace = "0s"
+share_grace = "1s"
 confirmations = 4
 orphan_depth = 2
 
@@ -74,8 +74,9 @@ func blockOf(t *testing.T, h *house.House) {
 		return h.Count(`SELECT coalesce(max(height), 0) FROM purepool.chain_block WHERE main`) == before
 	})
 	l := h.Mine(miner.FleetOptions{Miner: miner.Options{Interval: time.Hour}, Miners: 1})
+	// The block is often seen before its share is: its round may end a second later.
 	h.Eventually("the block and its share are written down", 20*time.Second, func() bool {
-		return h.Count(`SELECT count(*) FROM purepool.block WHERE height = $1`, before+1) == 1 &&
+		return h.Count(`SELECT count(*) FROM purepool.block WHERE height = $1 AND seen_at < now() - interval '1 second'`, before+1) == 1 &&
 			h.Count(`SELECT count(*) FROM purepool.share WHERE height = $1`, before) == 1
 	})
 	l.Stop()
