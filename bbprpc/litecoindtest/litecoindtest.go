@@ -102,7 +102,8 @@ func (n *Node) ClientAt(url string, timeout time.Duration) *bbprpc.Client {
 // it answers.
 func (n *Node) Start() {
 	n.t.Helper()
-	n.cmd, n.output, n.ended = exec.Command("litecoind", n.args...), new(bytes.Buffer), make(chan struct{})
+	n.output, n.ended = new(bytes.Buffer), make(chan struct{})
+	n.cmd = exec.Command("litecoind", n.args...) //nolint:noctx // killed in the clean-up, before which a test's context ends
 	n.cmd.Stdout, n.cmd.Stderr = n.output, n.output
 	// Should the test process be killed, the daemon must not go on without it.
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -13,7 +13,7 @@ import (
 // FreeAddress is an address of the loopback interface on which nobody listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func FreeAddress(t testing.TB) string {
 func WaitOpen(t testing.TB, address string) {
 	t.Helper()
 	Eventually(t, "the port is open", time.Minute, func() bool {
-		conn, err := net.Dial("tcp", address)
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 		if err != nil {
 			return false
 		}
