@@ -123,10 +123,10 @@ func TestPublisherThatIsKilledIsSubscribedToAgain(t *testing.T) {
 }
 
 func TestHeartbeatIsAnswered(t *testing.T) {
-	p := zmqtest.New(t, 20*time.Millisecond)
+	p := zmqtest.New(t, 100*time.Millisecond)
 	e := listen(t, p.Address)
 	e.subscribed(t, p, 1)
-	time.Sleep(200 * time.Millisecond) // ten heartbeats; one without an answer ends it
+	time.Sleep(500 * time.Millisecond) // five heartbeats; one without an answer ends it
 	e.subscribed(t, p, 2)
 	if n := testutil.ToFloat64(e.metrics.failures); n != 0 {
 		t.Errorf("the publisher has dropped the subscriber %v times", n)

@@ -26,7 +26,7 @@ func TestSharesThatWaitedWhenTheBackupWasMadeAreCreditedOnceAfterTheRestore(t *t
 	must(t, h.Daemon.SetFaults(daemon.Fault{Kind: daemon.FaultRefuse}))
 	taken := l.Counts().OK
 	h.Eventually("shares wait in the queue", 30*time.Second, func() bool { return l.Counts().OK >= taken+20 })
-	all := l.Stop().OK
+	all := l.Stop().OK // and perhaps one more, of which the miner did not wait for the answer
 	y.wants(y.purepool(1, "admin", "status", "--quiet", "0s"), "the daemon does not answer", "network test")
 
 	dump := filepath.Join(y.dir, "dump")
@@ -58,7 +58,7 @@ func TestSharesThatWaitedWhenTheBackupWasMadeAreCreditedOnceAfterTheRestore(t *t
 		return n
 	}
 	p = h.Run("all")
-	h.Eventually("every share that was answered ok is in the ledger", 30*time.Second, func() bool { return accounted() == all })
+	h.Eventually("every share that was answered ok is in the ledger", 30*time.Second, func() bool { return accounted() >= all })
 	p.Stop()
 
 	// The same envelopes once more: the ledger knows them.
@@ -72,7 +72,7 @@ func TestSharesThatWaitedWhenTheBackupWasMadeAreCreditedOnceAfterTheRestore(t *t
 	h.Eventually("they were all judged again", 30*time.Second, func() bool {
 		return strings.Contains(y.purepool(1, "admin", "status", "--quiet", "0s", "--json"), `"queue":{"envelopes":0`)
 	})
-	if got := accounted(); got != all {
+	if got := accounted(); got < all || got > all+1 {
 		t.Errorf("%d envelopes came twice, and made %d shares of %d", n, got, all)
 	}
 	p.Stop()
