@@ -68,14 +68,14 @@ type Consolidated struct {
 
 // Consolidate joins the wallet's smallest coins by hand, whether a payment was
 // refused or not, by the same rules; see [Payer] on small coins. An error of
-// [ErrHeld]: payments are held, and coins are not moved either.
+// [ErrHeld]: payments are held, and coins are not moved either. [ErrPaying].
 func (p *Payer) Consolidate(ctx context.Context, opts ConsolidateOptions) (done Consolidated, err error) {
 	unlock, alive, ok, err := p.books.LockPayer(ctx, p.opts.NetworkID)
 	if err != nil {
 		return done, err
 	}
 	if !ok {
-		return done, errors.New("somebody is paying at this moment: try again")
+		return done, ErrPaying
 	}
 	defer unlock()
 	run := &payRun{Payer: p, alive: alive}
