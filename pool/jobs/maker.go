@@ -306,20 +306,28 @@ func (m *Maker) look(ctx context.Context) {
 		if m.try(ctx, w) {
 			return
 		}
-		if m.current != nil && (m.current.Job.Prev == best || m.moved.IsZero()) {
-			m.mu.Lock()
-			m.moved = now
-			if m.current.Job.Prev == best {
-				m.moved = time.Time{}
-			}
-			m.mu.Unlock()
-		}
+		m.noteTip(best, now)
 	}
 	switch {
 	case !m.withdrawn && !m.moved.IsZero() && now.Sub(m.moved) > m.cfg.MaxMoved:
 		m.withdraw(ctx, true, "a synced daemon has a new tip and makes no template on it")
 	case len(m.told) > 0 && now.Sub(m.confirmed) > m.cfg.MaxStale:
 		m.withdraw(ctx, false, "no synced daemon confirms the tip")
+	}
+}
+
+// noteTip keeps since when a synced daemon's tip is another than the job's.
+func (m *Maker) noteTip(best chain.Hash, now time.Time) {
+	if m.current == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.current.Job.Prev == best:
+		m.moved = time.Time{}
+	case m.moved.IsZero():
+		m.moved = now
 	}
 }
 
