@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
@@ -153,21 +154,26 @@ func (w *writer) insertedIDs(ctx context.Context, query string, args ...any) (ma
 	return inserted, rows.Err()
 }
 
-// copySolutions writes the texts of what was written just now.
+// copySolutions writes the texts of what was written just now, of which the shares
+// of template networks have none.
 func (w *writer) copySolutions(ctx context.Context) error {
+	var rows []*row
+	for _, r := range slices.Concat(w.credited, w.rejected) {
+		if len(r.Solution) > 0 {
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
 	stmt, err := w.tx.PrepareContext(ctx, copySolutionsSQL)
 	if err != nil {
 		return err
 	}
 	defer stmt.Close()
-	for _, rows := range [][]*row{w.credited, w.rejected} {
-		for _, r := range rows {
-			if len(r.Solution) == 0 {
-				continue
-			}
-			if _, err := stmt.ExecContext(ctx, r.dayAt, r.id, byteaText(r.Solution)); err != nil {
-				return err
-			}
+	for _, r := range rows {
+		if _, err := stmt.ExecContext(ctx, r.dayAt, r.id, byteaText(r.Solution)); err != nil {
+			return err
 		}
 	}
 	_, err = stmt.ExecContext(ctx)
