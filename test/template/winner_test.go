@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"purepool/bbprpc"
 	"purepool/internal/testkit"
 	"purepool/ledger"
 	"purepool/pool/settle"
@@ -15,13 +14,13 @@ import (
 func everywhere(t *testing.T, all []*litecoind, method string, params ...any) {
 	t.Helper()
 	for _, d := range all {
-		must(t, d.Client.Do(t.Context(), bbprpc.NewCall(method, nil, params...)))
+		d.Call(method, nil, params...)
 	}
 }
 
 func hashAt(t *testing.T, d *litecoind, height int) (hash string) {
 	t.Helper()
-	must(t, d.Client.Do(t.Context(), bbprpc.NewCall("getblockhash", &hash, height)))
+	d.Call("getblockhash", &hash, height)
 	return hash
 }
 
@@ -64,7 +63,7 @@ func TestStaleWinnerIsCreditedWhenItsBranchWinsAndPaidAfterItLost(t *testing.T) 
 	w := newWinnerAs(t, f.addr, "scrypt", "")
 	block := w.find(true)
 	clean := cleanJobs(t, f.addr)
-	must(t, d[1].Client.Do(t.Context(), bbprpc.NewCall("generatetoaddress", nil, 1, minerAddress)))
+	d[1].Generate(1, minerAddress)
 	var heard time.Time
 	testkit.Eventually(t, "the new tip's job is heard", 20*time.Second, func() bool {
 		select {
@@ -103,7 +102,7 @@ func TestStaleWinnerIsCreditedWhenItsBranchWinsAndPaidAfterItLost(t *testing.T) 
 
 	everywhere(t, d, "reconsiderblock", theirs)
 	everywhere(t, d, "invalidateblock", ours)
-	must(t, d[1].Client.Do(t.Context(), bbprpc.NewCall("generatetoaddress", nil, 3, minerAddress)))
+	d[1].Generate(3, minerAddress)
 	testkit.Eventually(t, "the other branch has won", 20*time.Second, func() bool {
 		n, err := d[0].Client.BlockCount(t.Context())
 		return err == nil && n >= 5
@@ -112,7 +111,7 @@ func TestStaleWinnerIsCreditedWhenItsBranchWinsAndPaidAfterItLost(t *testing.T) 
 		t.Errorf("%+v", p)
 	}
 	stands(1, 0)
-	must(t, d[0].Client.Do(t.Context(), bbprpc.NewCall("generatetoaddress", nil, 1, d[0].address)))
+	d[0].Generate(1, d[0].address)
 	if p := look(); p.Ours != 1 || p.Won != 0 {
 		t.Errorf("%+v", p)
 	}
