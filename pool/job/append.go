@@ -2,8 +2,8 @@ package job
 
 import "encoding/binary"
 
-// Shares are written by hand: they are the one thing that is encoded some hundred
-// thousand times a second. The bytes are those of the library's deterministic
+// Shares are written and read by hand: they are the one thing that is encoded some
+// hundred thousand times a second. The bytes are those of the library's deterministic
 // encoding (RFC 8949, section 4.2), which a test compares.
 
 // Major types of CBOR, in the upper three bits.

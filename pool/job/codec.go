@@ -82,6 +82,12 @@ func (c *Codec) EncodeShares(shares []Share) ([]byte, error) {
 // DecodeShares reads shares that fill b. Nothing in them is checked but their
 // shape. Errors: ErrInvalid.
 func (c *Codec) DecodeShares(b []byte) ([]Share, error) {
+	if len(b) > 0 && b[0] == codecVersion {
+		if shares, ok := readShares(b[1:]); ok {
+			return shares, nil
+		}
+	}
+	// Of a frontend of another version, or nothing that any frontend sends.
 	var shares []Share
 	if err := c.decode(b, &shares); err != nil {
 		return nil, err
