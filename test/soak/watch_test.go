@@ -35,7 +35,7 @@ type watched struct {
 // sample is a process at one moment.
 type sample struct {
 	at                       time.Duration
-	resident                 float64 // bytes
+	resident, anonymous      float64 // bytes; anonymous are those of no file, such as the program's own
 	heap, goroutines, openFD float64
 }
 
@@ -72,11 +72,11 @@ func (p *watched) look(ctx context.Context) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
-	if err != nil {
+	var pages, resident, shared int
+	if _, err := fmt.Sscan(string(text), &pages, &resident, &shared); err != nil {
 		return s, err
 	}
-	s.resident = float64(pages * os.Getpagesize())
+	s.resident, s.anonymous = float64(resident*os.Getpagesize()), float64((resident-shared)*os.Getpagesize())
 	all, err := metrics(ctx, p.health)
 	s.heap, s.goroutines, s.openFD = all["go_memstats_heap_alloc_bytes"], all["go_goroutines"], all["process_open_fds"]
 	return s, err
@@ -123,6 +123,7 @@ func (w *watch) check(t *testing.T) {
 			part, margin float64
 		}{
 			{"bytes resident", func(s sample) float64 { return s.resident }, 1.15, 16 << 20},
+			{"bytes of memory of its own", func(s sample) float64 { return s.anonymous }, 1.15, 12 << 20},
 			{"bytes of heap", func(s sample) float64 { return s.heap }, 1.25, 8 << 20},
 			{"goroutines", func(s sample) float64 { return s.goroutines }, 1.1, 25},
 			{"open files", func(s sample) float64 { return s.openFD }, 1.1, 15},
@@ -154,10 +155,10 @@ func (w *watch) report(t *testing.T, what string, told map[string]*count, h *hou
 	}
 	_ = table.Flush()
 	for _, p := range w.processes {
-		fmt.Fprintf(table, "%s after\tresident MiB\theap MiB\tgoroutines\tfiles\t\n", p.name)
+		fmt.Fprintf(table, "%s after\tresident MiB\tof no file MiB\theap MiB\tgoroutines\tfiles\t\n", p.name)
 		for i := 0; i < len(p.samples); i += max(len(p.samples)/10, 1) {
 			s := p.samples[i]
-			fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.0f\t%.0f\t\n", s.at.Round(time.Second), s.resident/(1<<20), s.heap/(1<<20), s.goroutines, s.openFD)
+			fmt.Fprintf(table, "%s\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t\n", s.at.Round(time.Second), s.resident/(1<<20), s.anonymous/(1<<20), s.heap/(1<<20), s.goroutines, s.openFD)
 		}
 		_ = table.Flush()
 	}
