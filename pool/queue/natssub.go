@@ -42,12 +42,13 @@ func (s *natsSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 		return nil, ErrClosed
 	}
 	out := make(chan *message.Message)
+	away := &outage{log: s.d.log.With(slog.String("stream", stream))}
 	var slots sync.WaitGroup
 	slots.Add(s.cfg.InFlight)
 	for range s.cfg.InFlight {
 		go func() {
 			defer s.d.subs.Done()
-			s.slot(ctx, stream, out, slots.Done)
+			s.slot(ctx, stream, away, out, slots.Done)
 		}()
 	}
 	go func() {
@@ -59,7 +60,7 @@ func (s *natsSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 
 // slot works until ctx ends. It calls quit when it will send nothing more to
 // out, and returns when its last message has been answered.
-func (s *natsSubscriber) slot(ctx context.Context, stream string, out chan<- *message.Message, quit func()) {
+func (s *natsSubscriber) slot(ctx context.Context, stream string, away *outage, out chan<- *message.Message, quit func()) {
 	left := sync.OnceFunc(quit)
 	defer left()
 	ctx, cancel := context.WithCancel(ctx)
@@ -73,20 +74,32 @@ func (s *natsSubscriber) slot(ctx context.Context, stream string, out chan<- *me
 	}()
 	var consumer jetstream.Consumer
 	retry := backoff{min: 100 * time.Millisecond, max: 2 * time.Second}
+	failing := false
+	defer func() {
+		if failing {
+			away.end(false)
+		}
+	}()
 	for ctx.Err() == nil {
 		msg, err := s.pull(ctx, stream, &consumer)
 		switch {
-		case err != nil && ctx.Err() == nil:
+		case err != nil && ctx.Err() != nil:
+			return
+		case err != nil:
 			consumer = nil // it may have been deleted, or moved
-			if retry.attempt == 0 {
-				s.d.log.Warn("nats: cannot receive, trying on", slog.String("stream", stream), slog.Any("error", err))
+			if !failing {
+				failing = true
+				away.begin(err)
 			}
 			retry.wait(ctx)
-		case msg != nil:
+			continue
+		case failing:
+			failing = false
+			away.end(true)
 			retry.reset()
+		}
+		if msg != nil {
 			s.serve(ctx, consumer.CachedInfo().Config.AckWait, msg, out, left)
-		default:
-			retry.reset()
 		}
 	}
 }
@@ -179,5 +192,37 @@ func (s *natsSubscriber) lastAnswer(m *message.Message, in jetstream.Msg) {
 func (s *natsSubscriber) answer(err error) {
 	if err != nil {
 		s.d.log.Debug("nats: answer not sent", slog.Any("error", err))
+	}
+}
+
+// outage is what the slots of one stream know together of a time in which they
+// cannot receive: it begins with the first slot that fails and is over when every slot
+// that failed receives again. Of an outage one line is logged at either end, however
+// many slots there are.
+type outage struct {
+	log *slog.Logger // names the stream
+
+	mu      sync.Mutex
+	since   time.Time
+	failing int // slots
+}
+
+// begin is called by a slot that fails and did not before.
+func (o *outage) begin(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failing++; o.failing == 1 {
+		o.since = time.Now()
+		o.log.Warn("nats: cannot receive, trying on", slog.Any("error", err))
+	}
+}
+
+// end is called once by each slot that called begin, when it receives again or is
+// told to stop.
+func (o *outage) end(receives bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.failing--; o.failing == 0 && receives {
+		o.log.Info("nats: receiving again", slog.Duration("after", time.Since(o.since)))
 	}
 }
