@@ -58,8 +58,8 @@ type ShareSink interface {
 	// of the shares counts as taken, and their miners are told to try again; it is
 	// harmless if some were taken nevertheless. The slice is reused after the call.
 	Put(ctx context.Context, shares []job.Share) error
-	// Win hands over a share that makes a block. It is called before Put, which
-	// gets the same share again unless it is stale. The server never waits for
+	// Win hands over a share that makes a block. Put gets the same share beside it,
+	// also where its miner is refused it: either suffices. The server never waits for
 	// Win before it goes on.
 	Win(ctx context.Context, share job.Share) error
 }

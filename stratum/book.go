@@ -114,10 +114,12 @@ type book struct {
 	log              *slog.Logger
 	metrics          *metrics
 	broadcastSeconds prometheus.Observer
-	writes           *queue // shares whose proof is good
+	writes           *queue // shares to be stored
 	wins             chan job.Share
+	stranded         stranded // block candidates that could not be stored
 	winsHandedOver   prometheus.Counter
-	winsLost         prometheus.Counter
+	winsFailed       prometheus.Counter
+	winsGivenUp      prometheus.Counter
 }
 
 func newBook(n *Network, cfg *Config, m *metrics) *book {
@@ -125,7 +127,9 @@ func newBook(n *Network, cfg *Config, m *metrics) *book {
 		name: n.Name, algorithm: n.Algorithm, chain: n.Chain, door: n.Door, sink: n.Sink, jobs: n.Jobs, size: n.Extranonce2Size,
 		most: cfg.DuplicatesPerJob, log: cfg.Logger, metrics: m, broadcastSeconds: m.broadcasts.WithLabelValues(n.Name),
 		writes: newQueue(), wins: make(chan job.Share, winsWaiting),
-		winsHandedOver: m.wins.WithLabelValues(n.Name, "handed_over"), winsLost: m.wins.WithLabelValues(n.Name, "failed"),
+		stranded:       stranded{end: make(chan struct{})},
+		winsHandedOver: m.wins.WithLabelValues(n.Name, "handed_over"), winsFailed: m.wins.WithLabelValues(n.Name, "failed"),
+		winsGivenUp: m.wins.WithLabelValues(n.Name, "given_up"),
 	}
 	b.shelf.Store(new(shelf))
 	for _, result := range []string{"taken", "again", "invalid", "old", "missing", "withdrawn"} {

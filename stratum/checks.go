@@ -13,10 +13,8 @@ import (
 // was busy, so a lone share waits for nobody and a crowd shares its costs.
 
 const (
-	checkBatch  = 64   // shares a checker takes at once: a few milliseconds of x11
-	winsWaiting = 4096 // block candidates that wait to be handed over
-	winSenders  = 4    // per network
-	writeWait   = 30 * time.Second
+	checkBatch = 64 // shares a checker takes at once: a few milliseconds of x11
+	writeWait  = 30 * time.Second
 )
 
 // check runs one checker until the queue is closed.
@@ -31,19 +29,22 @@ func (srv *Server) check() {
 			return
 		}
 		finished = finished[:0]
+		stored := ops[:0]
 		for _, o := range ops {
-			if !srv.judge(&a, o) {
+			if srv.judge(&a, o) {
+				stored = append(stored, o)
+			} else {
 				finished = append(finished, o)
 			}
 		}
 		// Shares of one batch are, as a rule, of one network.
-		for len(ops) > 0 {
-			n := 1
-			for n < len(ops) && ops[n].s.port.book == ops[0].s.port.book {
+		for len(stored) > 0 {
+			b, n := stored[0].s.port.book, 1
+			for n < len(stored) && stored[n].s.port.book == b {
 				n++
 			}
-			ops[0].s.port.book.forward(ops[:n])
-			ops = ops[n:]
+			b.writes.push(stored[:n]...)
+			stored = stored[n:]
 		}
 		if len(finished) > 0 {
 			out.send(finished)
@@ -53,8 +54,8 @@ func (srv *Server) check() {
 	}
 }
 
-// judge computes the proof and reports whether the share is to be stored; where
-// not, its outcome is known.
+// judge computes the proof and reports whether the share is to be stored, as is one
+// that makes a block although its miner is refused it.
 func (srv *Server) judge(a *job.Assembler, o *op) (store bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -64,7 +65,7 @@ func (srv *Server) judge(a *job.Assembler, o *op) (store bool) {
 		}
 	}()
 	o.proof = a.Proof(o.open.job, &o.found)
-	if o.open.target.MetBy(o.proof) {
+	if o.wins = o.open.target.MetBy(o.proof); o.wins {
 		o.s.port.book.won(o)
 	}
 	switch {
@@ -74,51 +75,14 @@ func (srv *Server) judge(a *job.Assembler, o *op) (store bool) {
 		o.outcome = LowDifficulty
 	default:
 		o.outcome = Accepted
-		return true
 	}
-	return false
-}
-
-// forward queues the accepted ones of some shares of the network.
-func (b *book) forward(ops []*op) {
-	n := 0
-	for _, o := range ops {
-		if o.outcome == Accepted {
-			ops[n] = o
-			n++
-		}
-	}
-	b.writes.push(ops[:n]...)
-}
-
-// won puts a share that makes a block on its own road. It never waits.
-func (b *book) won(o *op) {
-	select {
-	case b.wins <- o.share():
-	default:
-		b.winsLost.Inc()
-		b.log.Error("block candidate could not be handed over at once, it goes the way of all shares",
-			slog.String("network", b.name), slog.Uint64("job", o.open.job.Seq))
-	}
+	return o.wins || o.outcome == Accepted
 }
 
 func (o *op) share() job.Share {
 	return job.Share{
 		Job: o.open.job.Seq, Found: o.found, Target: o.target, Worker: o.worker,
 		ReceivedAt: o.received, RemoteIP: o.s.addr, Stale: o.stale, Proof: o.proof,
-	}
-}
-
-// sendWins hands block candidates over, until the channel is closed.
-func (b *book) sendWins(ctx context.Context) {
-	for share := range b.wins {
-		if err := b.sink.Win(ctx, share); err != nil {
-			b.winsLost.Inc()
-			b.log.Error("block candidate could not be handed over", slog.String("network", b.name),
-				slog.Uint64("job", share.Job), slog.Any("error", err))
-			continue
-		}
-		b.winsHandedOver.Inc()
 	}
 }
 
@@ -140,7 +104,12 @@ func (srv *Server) write(ctx context.Context, b *book) {
 		if err := srv.put(ctx, b, shares); err != nil {
 			srv.log.Warn("shares could not be stored", slog.String("network", b.name), slog.Int("shares", len(ops)), slog.Any("error", err))
 			for _, o := range ops {
-				o.outcome = Busy
+				if o.outcome == Accepted {
+					o.outcome = Busy
+				}
+				if o.wins {
+					srv.keep(b, o.share())
+				}
 				o.open.seen.Remove(&o.found) // so that it may be sent again
 			}
 		}

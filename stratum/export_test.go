@@ -14,6 +14,14 @@ func (srv *Server) ClosedCounter(port string, why CloseReason) prometheus.Counte
 
 const sizeOfSession = unsafe.Sizeof(session{})
 
+// Wins shows tests how many block candidates of the first network had a result.
+func (srv *Server) Wins(result string) float64 {
+	return testutil.ToFloat64(srv.metrics.wins.WithLabelValues(srv.books[0].name, result))
+}
+
+// InFlight shows tests how many shares are under way.
+func (srv *Server) InFlight() int64 { return srv.inFlight.Load() }
+
 // Connections shows tests how many connections a port has.
 func (srv *Server) Connections(port string) float64 {
 	m := srv.metrics.connections

@@ -125,6 +125,8 @@ type sink struct {
 	wins   []job.Share
 	fail   atomic.Bool
 	block  atomic.Pointer[chan struct{}] // when set, Put waits for it to close
+	noWin  atomic.Bool                   // Win fails
+	jam    chan struct{}                 // when set, Win waits for it to close
 	puts   atomic.Int64
 	count  atomic.Int64
 	forget bool
@@ -170,6 +172,12 @@ func (s *sink) hold() (release func()) {
 }
 
 func (s *sink) Win(_ context.Context, share job.Share) error {
+	if s.jam != nil {
+		<-s.jam
+	}
+	if s.noWin.Load() {
+		return errSink
+	}
 	s.mu.Lock()
 	s.wins = append(s.wins, share)
 	s.mu.Unlock()

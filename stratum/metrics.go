@@ -59,7 +59,7 @@ func newMetrics(s *Server, r prometheus.Registerer) *metrics {
 		jobHeight:    gauge("job_height", "Height of the current job.", "network"),
 		jobIssued:    gauge("job_issued_timestamp_seconds", "When the current job was issued.", "network"),
 		jobReady:     gauge("job_ready", "1 while there is a job for new miners, else 0.", "network"),
-		wins:         counter("block_candidates_total", "Shares that make a block, by whether they could be handed over.", "network", "result"),
+		wins:         counter("block_candidates_total", "Shares that make a block: handed over on their own road, failed (they went the way of all shares alone), given_up (no road took them while they might have counted).", "network", "result"),
 		acceptErrors: counter("accept_errors_total", "Failures to accept a connection, such as too many open files.", "port"),
 		bansDecided:  counter("bans_total", "Addresses banned, by the cause.", "cause"),
 		banned:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: "banned_addresses", Help: "Addresses that are banned now."}),

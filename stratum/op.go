@@ -32,6 +32,7 @@ type op struct {
 	outcome  Outcome
 	proof    [32]byte
 	stale    bool
+	wins     bool // it makes a block
 
 	// Of a call:
 	call    func(context.Context, *op) // runs on a caller

@@ -225,6 +225,7 @@ func (srv *Server) closeListeners() {
 type stages struct {
 	srv                              *Server
 	checkers, writers, wins, callers sync.WaitGroup
+	rescuers                         sync.WaitGroup
 }
 
 func (srv *Server) startStages(ctx context.Context) *stages {
@@ -242,6 +243,7 @@ func (srv *Server) startStages(ctx context.Context) *stages {
 		for range winSenders {
 			st.wins.Go(func() { b.sendWins(ctx) })
 		}
+		st.rescuers.Go(func() { srv.rescue(ctx, b) })
 	}
 	return st
 }
@@ -254,7 +256,11 @@ func (st *stages) stop() {
 		close(b.wins)
 	}
 	st.writers.Wait()
+	for _, b := range st.srv.books {
+		close(b.stranded.end)
+	}
 	st.wins.Wait()
+	st.rescuers.Wait()
 	st.srv.callers.close()
 	st.callers.Wait()
 }

@@ -107,22 +107,6 @@ func TestStaleShareThatMakesABlockIsStillHandedOver(t *testing.T) {
 	if w := p.sink.allWins()[0]; !w.Stale || w.Job != 2 {
 		t.Errorf("%+v", w)
 	}
-	if n := len(p.sink.all()); n != 0 {
-		t.Errorf("%d shares stored", n)
-	}
-}
-
-func TestShareThatMakesABlockGoesBothRoads(t *testing.T) {
-	p := open(t, nil)
-	p.jobs.next(true, func(j *job.Job) { j.Bits = 0x2100ffff })
-	c := p.dial(t).login(rig)
-	if r := c.submit(rig, 1); string(r.Result) != "true" {
-		t.Fatal(r.line)
-	}
-	eventually(t, "the block is handed over", func() bool { return len(p.sink.allWins()) == 1 })
-	if n := len(p.sink.all()); n != 1 {
-		t.Errorf("%d shares stored", n)
-	}
 }
 
 func TestShareThatCouldNotBeStoredMayBeSentAgain(t *testing.T) {

@@ -65,7 +65,7 @@ type Share struct {
 	// RemoteIP is the miner's address as the frontend saw it.
 	RemoteIP netip.Addr `cbor:"6,keyasint"`
 	// Stale says that a clean job had replaced the share's job when it arrived.
-	// Such a share is sent only where it may still make a block.
+	// Such a share is sent only where it makes a block.
 	Stale bool `cbor:"7,keyasint,omitempty"`
 	// Proof is the proof as the frontend computed it. The backend computes its own.
 	Proof [32]byte `cbor:"8,keyasint"`

@@ -42,10 +42,11 @@ type SubmitConfig struct {
 	// a block that no daemon has judged is given up; 1 h, 12.
 	GiveUpAfter time.Duration
 	GiveUpDepth int32
-	// Late judges a winning share that is stale by its frontend's word, and so does
-	// not come the way of all shares, until its refusal stands in the ledger. It is
-	// called beside the submission, and returns an error only when ctx ends. It may be
-	// nil: such a share then leaves no trace but its block.
+	// Late judges a winning share that is stale by its frontend's word until its
+	// refusal stands in the ledger: the way of all shares may be long, and frontends of
+	// earlier versions do not send it there. It is called beside the submission, and
+	// returns an error only when ctx ends. It may be nil: then nothing but the way of
+	// all shares brings such a share into the ledger.
 	Late func(ctx context.Context, share *job.Share) error
 	// OnAccepted is called when a daemon has taken a block. It may be nil.
 	OnAccepted func()

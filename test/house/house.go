@@ -222,7 +222,7 @@ func must(t testing.TB, err error) {
 }
 
 // RejectedLater is a table of the ledger in which the rejected shares stand that
-// a frontend may have taken: not the winners that it refused for coming too late,
-// which are tried and judged all the same.
+// a frontend may have taken: not the winners that it refused for coming too late or
+// for not meeting what it had asked, which are tried and judged all the same.
 const RejectedLater = `(SELECT * FROM purepool.rejected_share AS r
-	WHERE NOT EXISTS (SELECT FROM purepool.block_submission AS b WHERE b.stale AND b.share_id = r.id))`
+	WHERE NOT EXISTS (SELECT FROM purepool.block_submission AS b WHERE b.share_id = r.id AND (b.stale OR r.reason = 'HashTargetExceeded')))`

@@ -202,7 +202,8 @@ func (e *echo) Put(ctx context.Context, shares []job.Share) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	renamed := slices.Clone(shares)
+	// What is refused for being late counts for nobody.
+	renamed := slices.DeleteFunc(slices.Clone(shares), func(s job.Share) bool { return s.Stale })
 	for i := range renamed {
 		renamed[i].Worker = e.thief
 	}
@@ -212,6 +213,9 @@ func (e *echo) Put(ctx context.Context, shares []job.Share) error {
 		}
 	}
 	for _, other := range e.others {
+		if len(renamed) == 0 {
+			break
+		}
 		time.Sleep(100 * time.Millisecond) // a copy is later than what it copies
 		if err := other.Put(ctx, renamed); err != nil {
 			return err
