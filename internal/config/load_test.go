@@ -254,6 +254,8 @@ func TestContradictionsAreNamed(t *testing.T) {
 		"half a certificate":   {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'", RoleAny, `f:4: frontend.tls: cert_file and key_file go together`},
 		"files and ACME":       {"[[frontend.http]]\nlisten=':443'\ntls=true\n[frontend.tls]\ncert_file='c'\nkey_file='k'\nacme_hosts=['h']", RoleAny, `f:7: frontend.tls.acme_hosts: certificate files and ACME are both given, only one can be meant`},
 		"memory":               {"[frontend]\nmemory_budget='16MiB'\nmax_header_bytes='32MiB'", RoleAny, `f:2: frontend.memory_budget: 16MiB is less than one request of max_header_bytes needs, 98496KiB`},
+		"long lines":           {"[frontend]\nlong_line_rate='1MiB'", RoleAny, `f:2: frontend.long_line_rate: 1MiB is too small, the least is 3MiB`},
+		"no rate":              {"[frontend]\nlong_line_rate='fast'", RoleAny, `f:2: frontend.long_line_rate: "fast" is no size, write a whole number and a unit like "8MiB"`},
 		"no window in prop":    {"[network.main.settlement]\npplns_window='3'", RoleAny, `f:2: network.main.settlement.pplns_window: contradicts scheme = "prop": the window is for pplns`},
 		"shared out early":     {"[network.main.settlement]\nconfirmations=2", RoleAny, `f:2: network.main.settlement.confirmations: 2 is less than close_depth, 3: a block is shared out after its round has ended`},
 		"coins not to be had":  {"[network.main.settlement]\nconfirmations=100", RoleAny, `f:2: warning: network.main.settlement.confirmations: a coinbase can be spent after 101 confirmations: with 100 the wallet may lack what the books have shared out`},

@@ -38,6 +38,11 @@ type Frontend struct {
 	// Requests that one IP address may make at once above that rate.
 	BurstPerIP int `toml:"burst_per_ip" default:"500" min:"1" max:"1000000"`
 
+	// Bytes a second that one IP address may send over Stratum in lines beyond 64 KiB,
+	// and four times as much at once; who sends more is disconnected. Only solutions of
+	// classic networks are that long, up to 8 MiB.
+	LongLineRate Bytes `toml:"long_line_rate" default:"8MiB" min:"3MiB" max:"1GiB"`
+
 	// Longest value of one request header: a solution holds a whole block.
 	MaxHeaderBytes Bytes `toml:"max_header_bytes" default:"8MiB" min:"64KiB" max:"64MiB"`
 

@@ -21,8 +21,10 @@ func (p *process) stratum(desk stratum.Desk, templates []stratum.Network, certif
 	}
 	cfg := stratum.Config{
 		Desk: desk, Networks: templates, Frontend: uint16(f.Number), //nolint:gosec // the configuration bounds it
-		Limits: stratum.Limits{Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP)},
-		Bans:   bans, DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
+		Limits: stratum.Limits{
+			Connections: f.MaxConnections, PerIP: f.MaxConnectionsPerIP, PerIPRate: float64(f.RequestsPerSecondPerIP), LongLineRate: float64(f.LongLineRate),
+		},
+		Bans: bans, DrainTime: f.DrainTimeout, Logger: p.log, Registerer: p.registry,
 	}
 	var err error
 	if cfg.SessionKey, err = sessionKey(filepath.Join(string(p.cfg.Queue.SpoolDir), "sessions.key")); err != nil {
