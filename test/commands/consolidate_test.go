@@ -19,7 +19,7 @@ func TestOperatorJoinsSmallCoinsByHand(t *testing.T) {
 	h := house.New(t, house.Options{
 		Daemon:       daemon.Options{Network: house.Network, History: 2},
 		Extra:        fmt.Sprintf("[network.regtest]\nmode = \"template\"\nchain = \"litecoin-regtest\"\nalgorithm = \"scrypt\"\npool_address = %q\n", pool),
-		BackendExtra: fmt.Sprintf("[[network.regtest.daemon]]\nurl = %q\nuser = \"pool\"\npassword = \"secret\"\n", node.URL),
+		BackendExtra: house.RegtestDaemon(node),
 	})
 	o := operator{t, h}
 	consolidate := func(args ...string) (out struct {

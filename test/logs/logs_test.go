@@ -89,8 +89,9 @@ func newYard(t *testing.T) *yard {
 		Broker: y.broker,
 		Daemon: daemon.Options{Network: house.Network, User: "rpc-user-of-the-tests", Password: "rpc-password-of-the-tests"},
 		Extra: fmt.Sprintf("\n[log]\nlevel = \"debug\"\nformat = \"json\"\n[frontend.tls]\ncert_file = %q\nkey_file = %q\n"+
-			"[[frontend.stratum]]\nlisten = %q\nnetwork = \"test\"\ntls = true\n"+templateConfig, certificate.Cert, certificate.Key, y.secure, y.jobs, y.home),
-		BackendExtra: fmt.Sprintf(nodeConfig, y.node.URL, nodePassword),
+			"[[frontend.stratum]]\nlisten = %q\nnetwork = \"test\"\ntls = true\n", certificate.Cert, certificate.Key, y.secure) +
+			house.Regtest{Port: y.jobs, Wallet: y.home, Start: "0.001"}.Config(),
+		BackendExtra: house.RegtestDaemon(y.node),
 	})
 	t.Setenv("PUREPOOL_FRONTEND_TRUSTED_PROXIES", "127.0.0.1")
 	t.Setenv("PUREPOOL_FRONTEND_HTTP_0_PROXY_PROTOCOL", "true")

@@ -19,30 +19,6 @@ const (
 	jobMiner = "mgSKZM72AZkJWt6UfhQpzoS5Ezc2y8x73E"
 )
 
-// templateConfig adds the network to both roles: the addresses of its port and of the
-// pool's wallet.
-const templateConfig = `
-[[frontend.stratum]]
-listen = %q
-network = "regtest"
-start_difficulty = "0.001"
-
-[network.regtest]
-mode = "template"
-chain = "litecoin-regtest"
-algorithm = "scrypt"
-pool_address = %q
-daemon_timeout = "3s"
-`
-
-// nodeConfig is for the backend alone: the daemon's URL and password.
-const nodeConfig = `
-[[network.regtest.daemon]]
-url = %q
-user = "litecoin-user-of-the-tests"
-password = %q
-`
-
 // behindTheBalancer returns an address at which connections reach another one as if
 // from minersIP, until the test ends.
 func (y *yard) behindTheBalancer(t *testing.T, address string) string {

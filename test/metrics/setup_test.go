@@ -154,29 +154,14 @@ tls = true
 [frontend.tls]
 cert_file = %q
 key_file = %q
-[[frontend.stratum]]
-listen = %q
-network = "regtest"
-start_difficulty = "0.002"
 [web]
 listen = %q
-[network.regtest]
-mode = "template"
-chain = "litecoin-regtest"
-algorithm = "scrypt"
-pool_address = %q
-daemon_timeout = "3s"
-[[network.regtest.daemon]]
-url = %q
-cookie_file = %q
-zmq_hashblock = ["tcp://%s"]
-[[network.regtest.daemon]]
-url = %q
-cookie_file = %q
-`, testkit.FreeAddress(t), certFile, keyFile, port, testkit.FreeAddress(t), address, first.URL, first.CookieFile(), testkit.FreeAddress(t),
-		second.URL, second.CookieFile())
+`, testkit.FreeAddress(t), certFile, keyFile, testkit.FreeAddress(t)) + house.Regtest{Port: port, Wallet: address, Start: "0.002"}.Config()
+	daemons := house.RegtestDaemon(first) + fmt.Sprintf("zmq_hashblock = [\"tcp://%s\"]\n", testkit.FreeAddress(t)) + house.RegtestDaemon(second)
 	t.Setenv("PUREPOOL_BACKEND_STATE_DIR", t.TempDir())
-	h := house.New(t, house.Options{Extra: extra, Daemon: daemon.Options{Network: house.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff}})
+	h := house.New(t, house.Options{
+		Extra: extra, BackendExtra: daemons, Daemon: daemon.Options{Network: house.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff},
+	})
 	h.Start("all").WaitReady(h.Health, time.Minute)
 	house.StartMiner(t, sim.Options{ // whether its shares arrive is asked of Prometheus
 		Pool: port, Worker: minerAddress + ".rig", Algorithm: "scrypt", Connections: 2, HashRate: 192, Password: "d=0.002", Pause: 100 * time.Millisecond,

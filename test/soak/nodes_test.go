@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"fmt"
 	"testing"
 
 	"purepool/bbprpc/litecoindtest"
@@ -17,14 +16,6 @@ func startNodes(t *testing.T) (all [2]*litecoindtest.Node, address string) {
 	all[0].GenerateExtended(address)
 	all[1].Agree(all[0])
 	return all, address
-}
-
-// configOf is nodes as the daemons of the template network.
-func configOf(nodes [2]*litecoindtest.Node) (text string) {
-	for _, n := range nodes {
-		text += fmt.Sprintf("[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", n.URL, n.CookieFile())
-	}
-	return text
 }
 
 func must(t testing.TB, err error) {

@@ -48,22 +48,8 @@ func soak(t *testing.T, name string, broker queuetest.Broker, over time.Duration
 	port := testkit.FreeAddress(t)
 	h := house.New(t, house.Options{
 		Broker: broker, Daemon: daemon.Options{Network: house.Network, BlockInterval: 20 * time.Second, Bits: 0x1d00ffff},
-		Extra: fmt.Sprintf(`
-[[frontend.stratum]]
-listen = %q
-network = "regtest"
-start_difficulty = "0.0003"
-min_difficulty = "0.0003"
-
-[network.regtest]
-mode = "template"
-chain = "litecoin-regtest"
-algorithm = "scrypt"
-pool_address = %q
-easiest_difficulty = "0.0003"
-daemon_timeout = "3s"
-`, port, address),
-		BackendExtra: configOf(nodes),
+		Extra:        house.Regtest{Port: port, Wallet: address, Start: "0.0003", Least: "0.0003"}.Config(),
+		BackendExtra: house.RegtestDaemon(nodes[0]) + house.RegtestDaemon(nodes[1]),
 	})
 	backend, frontend := h.Run("backend"), h.Run("frontend")
 	testkit.WaitOpen(t, port)

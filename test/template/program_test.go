@@ -27,29 +27,16 @@ type inhabited struct {
 func programOf(t *testing.T, broker queuetest.Broker, tipPoll, more string, d []*litecoind) *inhabited {
 	t.Helper()
 	p := &inhabited{t: t, port: testkit.FreeAddress(t)}
-	extra := fmt.Sprintf(`
-[[frontend.stratum]]
-listen = %q
-network = "regtest"
-start_difficulty = "0.001"
-
-[network.regtest]
-mode = "template"
-chain = "litecoin-regtest"
-algorithm = "scrypt"
-pool_address = %q
-daemon_timeout = "3s"
-fee_percent = "2.5"
-`, p.port, d[0].address)
 	var daemons strings.Builder
 	for _, node := range d {
-		fmt.Fprintf(&daemons, "[[network.regtest.daemon]]\nurl = %q\ncookie_file = %q\n", node.URL, node.CookieFile())
+		daemons.WriteString(program.RegtestDaemon(node.Node))
 		if node.publisher != nil {
 			fmt.Fprintf(&daemons, "zmq_hashblock = [%q]\n", node.publisher.Address)
 		}
 	}
+	regtest := program.Regtest{Port: p.port, Wallet: d[0].address, Start: "0.001"}
 	p.House = program.New(t, program.Options{
-		Broker: broker, TipPoll: tipPoll, Extra: extra, BackendExtra: daemons.String() + more,
+		Broker: broker, TipPoll: tipPoll, Extra: regtest.Config() + "fee_percent = \"2.5\"\n", BackendExtra: daemons.String() + more,
 		Daemon: daemon.Options{Network: program.Network, BaseHeight: 1000, History: 2, Bits: 0x1d00ffff},
 	})
 	return p
