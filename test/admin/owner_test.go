@@ -42,22 +42,12 @@ func TestAnOwnerWhoIsNoSuperuserBacksUpAndRestores(t *testing.T) {
 		t.Helper()
 		run("CREATE DATABASE " + database + " OWNER keeper")
 		y.database, y.config = database, filepath.Join(dir, database+".toml")
-		must(t, os.WriteFile(y.config, fmt.Appendf(nil, `
-[database]
-frontend_dsn = %q
-backend_dsn = %q
-web_dsn = %q
-owner_dsn = %q
-[queue]
-url = "embedded:%s"
-[backend]
-state_dir = %q
+		must(t, os.WriteFile(y.config, fmt.Appendf(nil, `%s
 [network.regtest]
 chain = "biblepay-test"
 pool_address = %q
 hash_target = %q
-`, cluster.DSN(ledger.RoleFrontend, database), cluster.DSN(ledger.RoleBackend, database), cluster.DSN(ledger.RoleWeb, database),
-			cluster.DSN("keeper", database), filepath.Join(dir, database, "queue"), filepath.Join(dir, database, "state"), d.PoolAddress(), house.EasyTarget), 0o600))
+`, configOf(cluster, database, "keeper", filepath.Join(dir, database)), d.PoolAddress(), house.EasyTarget), 0o600))
 	}
 	use("before")
 	y.purepool(0, "migrate")

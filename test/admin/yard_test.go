@@ -82,23 +82,10 @@ func (y *yard) start(folder, database string, settings map[string]string) {
 func (y *yard) use(database string) {
 	y.t.Helper()
 	y.database = database
-	dsn := func(role string) string { return y.cluster.DSN(role, database) }
 	folder, err := os.MkdirTemp(y.dir, "pool-") // it outlives a subtest
 	must(y.t, err)
 	y.config = filepath.Join(folder, "purepool.toml")
-	must(y.t, os.WriteFile(y.config, fmt.Appendf(nil, `
-[database]
-frontend_dsn = %q
-backend_dsn = %q
-web_dsn = %q
-owner_dsn = %q
-
-[queue]
-url = "embedded:%s"
-
-[backend]
-state_dir = %q
-
+	must(y.t, os.WriteFile(y.config, fmt.Appendf(nil, `%s
 [network.regtest]
 chain = "litecoin-regtest"
 mode = "template"
@@ -114,11 +101,29 @@ confirm_depth = 2
 url = %q
 user = "pool"
 password = "secret"
-`, dsn(ledger.RoleFrontend), dsn(ledger.RoleBackend), dsn(ledger.RoleWeb), dsn(pgcluster.Superuser),
-		filepath.Join(folder, "queue"), filepath.Join(folder, "state"), y.pool.Address(), y.pool.URL), 0o600))
+`, configOf(y.cluster, database, pgcluster.Superuser, folder), y.pool.Address(), y.pool.URL), 0o600))
 	db, err := sql.Open("postgres", y.cluster.DSN(pgcluster.Superuser, database)+" search_path=purepool")
 	must(y.t, err)
 	y.db = db
+}
+
+// configOf is a configuration that lacks its network: a database and its owner, and a
+// folder for what the pool keeps itself.
+func configOf(cluster *pgcluster.Cluster, database, owner, folder string) string {
+	dsn := func(role string) string { return cluster.DSN(role, database) }
+	return fmt.Sprintf(`
+[database]
+frontend_dsn = %q
+backend_dsn = %q
+web_dsn = %q
+owner_dsn = %q
+
+[queue]
+url = "embedded:%s"
+
+[backend]
+state_dir = %q
+`, dsn(ledger.RoleFrontend), dsn(ledger.RoleBackend), dsn(ledger.RoleWeb), dsn(owner), filepath.Join(folder, "queue"), filepath.Join(folder, "state"))
 }
 
 // purepool runs the program and wants an exit code.
