@@ -81,6 +81,29 @@ func (c bookFlags) withBooks(a *app, do func(*bookRoom) error) (err error) {
 // networks lists the networks that the command is about.
 func (r *bookRoom) networks() []string { return slices.Sorted(maps.Keys(r.ids)) }
 
+// eachNetwork does a command's work for every network that it is about and returns
+// what came of it: printed one by one, or together as JSON. A network that fails keeps
+// none of the others waiting.
+func eachNetwork[T any](room *bookRoom, asJSON bool, work func(room *bookRoom, network string) (T, error), print func(*app, *T)) ([]T, error) {
+	var errs []error
+	done := []T{}
+	for _, network := range room.networks() {
+		out, err := work(room, network)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("network %s: %w", network, err))
+			continue
+		}
+		done = append(done, out)
+		if !asJSON {
+			print(room.app, &out)
+		}
+	}
+	if asJSON {
+		errs = append(errs, printJSON(room.app.stdout, done))
+	}
+	return done, errors.Join(errs...)
+}
+
 // theNetwork is the one that the command is about.
 func (r *bookRoom) theNetwork() (string, error) {
 	if names := r.networks(); len(names) == 1 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"purepool/internal/role"
@@ -41,23 +40,10 @@ func (c *consolidateCmd) Run(a *app) error {
 		return errReason
 	}
 	return c.withBooks(a, func(room *bookRoom) error {
-		var errs []error
-		out := []consolidateJSON{}
-		for _, network := range room.networks() {
-			done, err := c.one(room, network)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("network %s: %w", network, err))
-				continue
-			}
-			out = append(out, done)
-			if !c.JSON {
-				fmt.Fprintf(a.stdout, "%s: %s\n", network, done.words())
-			}
-		}
-		if c.JSON {
-			errs = append(errs, printJSON(a.stdout, out))
-		}
-		return errors.Join(errs...)
+		_, err := eachNetwork(room, c.JSON, c.one, func(a *app, out *consolidateJSON) {
+			fmt.Fprintf(a.stdout, "%s: %s\n", out.Network, out.words())
+		})
+		return err
 	})
 }
 

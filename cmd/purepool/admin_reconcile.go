@@ -62,24 +62,12 @@ func (c *paymentReconcileCmd) Run(a *app) error {
 				}
 			}
 		}
-		var errs []error
-		all := []reconcileJSON{}
-		for _, network := range room.networks() {
-			out, err := c.one(room, network)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("network %s: %w", network, err))
-				continue
+		all, err := eachNetwork(room, c.JSON, c.one, c.print)
+		errs := []error{err}
+		for i := range all {
+			if all[i].Held != "" {
+				errs = append(errs, fmt.Errorf("network %s: %w", all[i].Network, settle.ErrHeld))
 			}
-			all = append(all, out)
-			if out.Held != "" {
-				errs = append(errs, fmt.Errorf("network %s: %w", network, settle.ErrHeld))
-			}
-			if !c.JSON {
-				c.print(a, &out)
-			}
-		}
-		if c.JSON {
-			errs = append(errs, printJSON(a.stdout, all))
 		}
 		return errors.Join(errs...)
 	})
