@@ -25,17 +25,19 @@ type Frontend struct {
 	// "10.0.0.0/8". From everybody else the header is ignored.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
-	// Most open connections in all.
+	// Most open connections in all, over HTTP and over Stratum each.
 	MaxConnections int `toml:"max_connections" default:"10000" min:"1" max:"1000000"`
 
-	// Most open connections from one IP address (IPv6: one /64).
+	// Most open connections from one IP address (IPv6: one /64), over HTTP and over
+	// Stratum each.
 	MaxConnectionsPerIP int `toml:"max_connections_per_ip" default:"256" min:"1" max:"1000000"`
 
 	// Most requests a second from one IP address, over a while. Each request of
-	// the classic protocol is a connection of its own.
+	// the classic protocol is a connection of its own; over Stratum connections are counted, with
+	// ten seconds' worth at once.
 	RequestsPerSecondPerIP int `toml:"requests_per_second_per_ip" default:"50" min:"1" max:"1000000"`
 
-	// Requests that one IP address may make at once above that rate.
+	// Requests over HTTP that one IP address may make at once above that rate.
 	BurstPerIP int `toml:"burst_per_ip" default:"500" min:"1" max:"1000000"`
 
 	// Bytes a second that one IP address may send over Stratum in lines beyond 64 KiB,
