@@ -55,10 +55,9 @@ func TestEveryServersConfigurationIsGood(t *testing.T) {
 					role = "migrate"
 				}
 				out := testkit.Command(t, binary(t), "config", "check", "--role", role, file)
-				// The example's address is for nobody, and metrics are for whom the firewall lets in:
-				// both is said.
+				// The example's address is for nobody, which is said.
 				for line := range strings.Lines(out) {
-					if !strings.Contains(line, "pool_address") && !strings.Contains(line, "metrics are not for everybody") && !strings.Contains(line, ": good for the role "+role) {
+					if !strings.Contains(line, "pool_address") && !strings.Contains(line, ": good for the role "+role) {
 						t.Errorf("%s: %s", file, line)
 					}
 				}
@@ -218,9 +217,9 @@ func TestMetricsAreForThoseWhomTheSiteNames(t *testing.T) {
 	dir := copySite(t, large...)
 	testkit.Command(t, "./make-site", dir)
 	for file, want := range map[string]string{
-		"out/frontend2/frontend/purepool.toml": "[health]\nfrontend_listen = \":9101\"\n",
-		"out/backend1/backend/purepool.toml":   "[health]\nbackend_listen = \":9102\"\n",
-		"out/web1/web/purepool.toml":           "[health]\nweb_listen = \":9103\"\n",
+		"out/frontend2/frontend/purepool.toml": "[health]\nmetrics_address = \"10.77.0.5\"\n",
+		"out/backend1/backend/purepool.toml":   "[health]\nmetrics_address = \"10.77.0.3\"\n",
+		"out/web1/web/purepool.toml":           "[health]\nmetrics_address = \"10.77.0.7\"\n",
 	} {
 		if text := read(filepath.Join(dir, file)); !strings.Contains(text, want) {
 			t.Errorf("%s has no %q: %s", file, want, text)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -27,6 +28,7 @@ func (l *loader) check() {
 		l.checkNetwork(join("network", name), name, l.cfg.Network[name])
 	}
 	l.checkListeners()
+	l.checkMetricsAddress()
 	l.checkNeeds()
 }
 
@@ -401,6 +403,36 @@ func (l *loader) checkListeners() {
 		} else if at.ours {
 			taken[at.address] = at.key
 		}
+	}
+}
+
+// checkMetricsAddress looks at the second listener of the metrics, which has the
+// first one's port.
+func (l *loader) checkMetricsAddress() {
+	const key = "health.metrics_address"
+	address := l.cfg.Health.MetricsAddress
+	if address == "" {
+		return
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.IsUnspecified() {
+		l.fault(key, `%q is no IP address of a machine, like "10.77.0.4"`, clip(address))
+		return
+	}
+	if !l.serves(RoleFrontend) && l.role != RoleBackend && l.role != RoleWeb {
+		return
+	}
+	first := l.cfg.Health.Listen(l.role)
+	if first == "" {
+		l.fault(key, "there is no health listener, whose port it would have")
+		return
+	}
+	host, _, err := net.SplitHostPort(first)
+	if err != nil {
+		return // checkListeners says so
+	}
+	if at, err := netip.ParseAddr(host); host == "" || err == nil && (at.IsUnspecified() || at == ip) {
+		l.fault(key, "the health listener, %s, answers there already", first)
 	}
 }
 

@@ -173,4 +173,20 @@ type Health struct {
 
 	// Listener of the web role. Empty means none.
 	WebListen string `toml:"web_listen" default:"127.0.0.1:9103"`
+
+	// IP address of this machine at which /metrics, and nothing else, is answered too,
+	// at the port of the role's listener: for a Prometheus on another machine. Empty means none.
+	MetricsAddress string `toml:"metrics_address" example:"10.77.0.4"`
+}
+
+// Listen is the listener of a role; empty where it has none.
+func (h *Health) Listen(role Role) string {
+	switch role {
+	case RoleBackend:
+		return h.BackendListen
+	case RoleWeb:
+		return h.WebListen
+	default:
+		return h.FrontendListen
+	}
 }

@@ -6,6 +6,7 @@ package health
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 
 	"purepool/internal/serve"
 )
@@ -56,7 +58,8 @@ type part struct {
 type Server struct {
 	log      *slog.Logger
 	gatherer prometheus.Gatherer
-	listener net.Listener
+	listener net.Listener // nil where it listens nowhere
+	metrics  net.Listener // for /metrics alone; nil where there is none
 
 	// protected by mu:
 	mu    sync.Mutex
@@ -71,15 +74,27 @@ type Server struct {
 }
 
 // New makes a health server that says "starting" until SetReady. With an empty
-// address it listens nowhere, and Run only waits.
-func New(ctx context.Context, address string, gatherer prometheus.Gatherer, log *slog.Logger) (*Server, error) {
+// address it listens nowhere, and Run only waits. Where metricsHost is not empty,
+// /metrics, and nothing else, is answered at that IP address too, at the same port.
+func New(ctx context.Context, address, metricsHost string, gatherer prometheus.Gatherer, log *slog.Logger) (*Server, error) {
 	s := &Server{log: log, gatherer: gatherer, phase: "starting"}
 	if address == "" {
 		return s, nil
 	}
+	var listen net.ListenConfig
 	var err error
-	if s.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", address); err != nil {
+	if s.listener, err = listen.Listen(ctx, "tcp", address); err != nil {
 		return nil, fmt.Errorf("health listener: %w", err)
+	}
+	if metricsHost == "" {
+		return s, nil
+	}
+	_, port, err := net.SplitHostPort(s.listener.Addr().String())
+	if err == nil {
+		s.metrics, err = listen.Listen(ctx, "tcp", net.JoinHostPort(metricsHost, port))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("listener for metrics: %w", err), s.listener.Close())
 	}
 	return s, nil
 }
@@ -90,6 +105,14 @@ func (s *Server) Addr() net.Addr {
 		return nil
 	}
 	return s.listener.Addr()
+}
+
+// MetricsAddr is where else /metrics is answered, nil where nowhere.
+func (s *Server) MetricsAddr() net.Addr {
+	if s.metrics == nil {
+		return nil
+	}
+	return s.metrics.Addr()
 }
 
 // Add adds a part that must be in order for the process to be ready.
@@ -162,14 +185,25 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return s.serve(ctx, s.listener, s.Handler()) })
+	if s.metrics != nil {
+		pages := http.NewServeMux()
+		pages.Handle("GET /metrics", s.metricsPage())
+		both.Go(func() error { return s.serve(ctx, s.metrics, pages) })
+	}
+	return both.Wait()
+}
+
+func (s *Server) serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	if err := serve.HTTP(ctx, server, s.listener, drainFor); err != nil {
+	if err := serve.HTTP(ctx, server, listener, drainFor); err != nil {
 		return fmt.Errorf("health listener: %w", err)
 	}
 	return nil
@@ -237,10 +271,14 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle(pattern, page)
 	}
 	s.mu.Unlock()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4, Timeout: 20 * time.Second,
-	}))
+	mux.Handle("GET /metrics", s.metricsPage())
 	return mux
+}
+
+func (s *Server) metricsPage() http.Handler {
+	return promhttp.HandlerFor(s.gatherer, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn), MaxRequestsInFlight: 4, Timeout: 20 * time.Second,
+	})
 }
 
 // readyz answers 200 or 503, with a line for each part, or as JSON where asked.

@@ -20,9 +20,14 @@ import (
 
 func newServer(t *testing.T, address string) *Server {
 	t.Helper()
+	return newServerWithMetrics(t, address, "")
+}
+
+func newServerWithMetrics(t *testing.T, address, metricsHost string) *Server {
+	t.Helper()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "purepool_test", Help: "x"}))
-	s, err := New(t.Context(), address, reg, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), address, metricsHost, reg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,30 +111,74 @@ func TestEagerProbesAskThePartsOnce(t *testing.T) {
 	}
 }
 
-func TestServerAnswersUntilItIsStopped(t *testing.T) {
-	defer goleak.VerifyNone(t)
-	s := newServer(t, "127.0.0.1:0")
+// start runs a server until stop, and asks at an address for a page.
+func start(t *testing.T, s *Server) (ask func(at net.Addr, path string) (int, string), stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get("http://" + s.Addr().String() + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+	ask = func(at net.Addr, path string) (int, string) {
+		t.Helper()
+		answer, err := client.Get("http://" + at.String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
 	}
-	body, _ := io.ReadAll(answer.Body)
-	answer.Body.Close()
-	if !strings.Contains(string(body), "purepool_test 0") {
+	return ask, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestServerAnswersUntilItIsStopped(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := newServer(t, "127.0.0.1:0")
+	ask, stop := start(t, s)
+	if _, body := ask(s.Addr(), "/metrics"); !strings.Contains(body, "purepool_test 0") {
 		t.Errorf("metrics: %s", body)
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+	stop()
+}
+
+func TestOtherAddressTellsMetricsAndNothingElse(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := newServerWithMetrics(t, "127.0.0.1:0", "127.0.0.2")
+	s.AddLocal("/own", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	first, second := s.Addr().(*net.TCPAddr), s.MetricsAddr().(*net.TCPAddr)
+	if second.IP.String() != "127.0.0.2" || second.Port != first.Port {
+		t.Errorf("metrics at %v beside %v", second, first)
+	}
+	ask, stop := start(t, s)
+	defer stop()
+	for path, want := range map[string][2]int{
+		"/metrics": {200, 200}, "/healthz": {200, 404}, "/readyz": {503, 404}, "/own": {418, 404}, "/": {404, 404},
+	} {
+		for i, at := range []net.Addr{first, second} {
+			if code, body := ask(at, path); code != want[i] || path == "/metrics" && !strings.Contains(body, "purepool_test 0") {
+				t.Errorf("%s at %v: %d %s", path, at, code, body)
+			}
+		}
+	}
+}
+
+func TestAddressForMetricsThatIsNotThisMachinesIsNamed(t *testing.T) {
+	_, err := New(t.Context(), "127.0.0.1:0", "192.0.2.1", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "listener for metrics: listen tcp 192.0.2.1:") {
+		t.Errorf("got %v", err)
 	}
 }
 
 func TestLocalPagesObeyOnlyThisMachine(t *testing.T) {
-	s, err := New(t.Context(), "", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), "", "", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

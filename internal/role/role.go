@@ -46,6 +46,7 @@ type Addresses struct {
 	HTTP    []net.Addr
 	Stratum map[string]net.Addr // by name: network-number
 	Health  net.Addr            // nil where there is none
+	Metrics net.Addr            // of /metrics alone, beside Health; nil where there is none
 	Web     net.Addr            // nil where there is none
 }
 
@@ -57,6 +58,9 @@ func (a Addresses) attributes() []any {
 	}
 	if a.Health != nil {
 		attrs = append(attrs, slog.String("health", a.Health.String()))
+	}
+	if a.Metrics != nil {
+		attrs = append(attrs, slog.String("metrics", a.Metrics.String()))
 	}
 	if a.Web != nil {
 		attrs = append(attrs, slog.String("web", a.Web.String()))
@@ -118,20 +122,13 @@ func newProcess(ctx context.Context, opts Options) (*process, error) {
 	version.WithLabelValues(opts.Version, string(opts.Role), runtime.Version()).Set(1)
 	p.registry.MustRegister(version, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	address := p.cfg.Health.FrontendListen
-	switch p.role {
-	case config.RoleBackend:
-		address = p.cfg.Health.BackendListen
-	case config.RoleWeb:
-		address = p.cfg.Health.WebListen
-	}
 	var err error
-	if p.health, err = health.New(ctx, address, p.registry, p.log); err != nil {
+	if p.health, err = health.New(ctx, p.cfg.Health.Listen(p.role), p.cfg.Health.MetricsAddress, p.registry, p.log); err != nil {
 		return nil, err
 	}
 	p.registry.MustRegister(p.health.Collector())
 	meter.NewDisks(p.folders(), p.log, p.registry)
-	p.addresses.Health = p.health.Addr()
+	p.addresses.Health, p.addresses.Metrics = p.health.Addr(), p.health.MetricsAddr()
 	p.health.AddLocal("/log-level", p.logs.Page(p.plays()))
 	p.stack.run("health", p.health.Run)
 	return p, nil
