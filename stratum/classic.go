@@ -2,9 +2,11 @@ package stratum
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 
 	"purepool/pool"
+	"purepool/pool/job"
 )
 
 // The classic dialect: the HTTP actions as methods, and subscribe, authorize,
@@ -131,23 +133,13 @@ func (s *session) refreshWork() {
 	})
 }
 
-// submitClassic answers mining.submit [worker, solution].
+// submitClassic answers mining.submit.
 func (s *session) submitClassic(m *message) {
-	params := listOf(m.params)
-	user, ok := params.nextText()
-	raw, ok2 := params.next()
-	switch {
-	case !ok || !ok2 || len(raw) < 2 || raw[0] != '"':
-		s.count(Malformed)
-		s.refuse(m, Malformed.answer())
-		return
-	case s.authorized(user) == nil:
-		s.count(Unauthorized)
-		s.refuse(m, Unauthorized.answer())
-		return
-	}
-	s.handIn(m, s.port.Network, raw, true, "true")
+	s.handIn(m, readSubmit(m, func(name []byte) bool { return s.authorized(name) != nil }))
 }
+
+// solution answers the method of the same name.
+func (s *session) solution(m *message) { s.handIn(m, readSolution(m, s.port.Network)) }
 
 // readyToMine answers readytomine2, whose params are the HTTP headers.
 func (s *session) readyToMine(m *message) {
@@ -196,35 +188,62 @@ func (s *session) readyToMine(m *message) {
 	})
 }
 
-// solution answers the method of the same name.
-func (s *session) solution(m *message) {
-	network := s.port.Network
-	var raw []byte
+// handing is what a request hands in, or why it is refused.
+type handing struct {
+	raw     []byte // the solution as JSON, within the line; nil: it is missing
+	result  string // is answered; where it is empty the receipt is
+	refusal answer // code 0: none
+	outcome Outcome
+}
+
+// readSubmit reads mining.submit [worker, solution].
+func readSubmit(m *message, authorized func(name []byte) bool) handing {
+	params := listOf(m.params)
+	user, ok := params.nextText()
+	raw, ok2 := params.next()
+	switch {
+	case !ok || !ok2 || !isText(raw):
+		return handing{refusal: Malformed.answer(), outcome: Malformed}
+	case !authorized(user):
+		return handing{refusal: Unauthorized.answer(), outcome: Unauthorized}
+	}
+	return handing{raw: raw, result: "true"}
+}
+
+// readSolution reads solution {NetworkID, Solution}.
+func readSolution(m *message, network string) (h handing) {
+	named := network
 	for o := membersOf(m.params); ; {
 		key, value, ok := o.next()
 		if !ok {
 			break
 		}
 		switch {
+		case header(key, "Solution") && isText(value):
+			h.raw = value
 		case header(key, "Solution"):
-			raw = value
+			h.raw = nil
 		case header(key, "NetworkID"):
-			network, _ = scalar(value)
+			named, _ = scalar(value)
 		}
 	}
-	if network != s.port.Network {
-		s.refuse(m, answer{20, "Invalid network"})
-		return
+	if named != network {
+		h.refusal = answer{20, "Invalid network"}
 	}
-	present := len(raw) >= 2 && raw[0] == '"'
-	s.handIn(m, network, raw, present, "")
+	return h
 }
 
-// handIn hands a solution to the front desk; result is the answer, and where it
-// is empty the receipt is.
-func (s *session) handIn(m *message, network string, raw []byte, present bool, result string) {
+func isText(raw []byte) bool { return len(raw) >= 2 && raw[0] == '"' }
+
+// handIn hands a solution to the front desk.
+func (s *session) handIn(m *message, h handing) {
+	if h.refusal.code != 0 {
+		s.refused(h.outcome)
+		s.refuse(m, h.refusal)
+		return
+	}
 	srv := s.srv()
-	size := 2 * len(raw) // here, and at the front desk
+	size := 2 * len(h.raw) // here, and at the front desk
 	if !srv.memory.take(size, s.worker != nil) {
 		s.count(Busy)
 		s.refuse(m, Busy.answer())
@@ -235,30 +254,50 @@ func (s *session) handIn(m *message, network string, raw []byte, present bool, r
 		s.port.metrics.shares[Busy].Inc()
 		return
 	}
-	r := pool.SolutionRequest{Network: network, RemoteIP: s.addr, ReceivedAt: s.moment().Time()}
-	if present {
-		text, _ := plain(raw)
-		r.Solution = pool.Field{Value: string(text), Present: true}
-	}
-	desk, log := srv.cfg.Desk, srv.log
-	s.callDesk(m, func(ctx context.Context, o *op) {
-		receipt, err := desk.SubmitSolution(ctx, r)
-		r.Solution.Value = ""
-		outcome := Accepted
-		switch {
-		case err != nil:
-			o.fault = faultOf(err, 20, log)
-			outcome = classicOutcome(err)
-		case result != "":
-			o.buf = append(o.buf, result...)
-		default:
-			b := append(o.buf, `{"STATUS":"ok","WORKID":`...)
-			b = appendText(b, receipt.WorkID)
-			o.buf = append(b, '}')
-		}
-		o.then = func(s *session) { s.count(outcome) }
-	})
+	s.callDesk(m, srv.submission(&h, s.port.Network, s.addr, s.moment()).submit)
 	s.tail.charged = size
+}
+
+// refused counts a solution that was refused, unless there was none.
+func (s *session) refused(o Outcome) {
+	if o != Accepted {
+		s.count(o)
+	}
+}
+
+// submission is a solution on its way to the front desk.
+type submission struct {
+	srv     *Server
+	request pool.SolutionRequest
+	result  string // of its handing
+}
+
+// submission copies a solution out of its line.
+func (srv *Server) submission(h *handing, network string, from netip.Addr, received job.Moment) *submission {
+	x := &submission{srv, pool.SolutionRequest{Network: network, RemoteIP: from, ReceivedAt: received.Time()}, h.result}
+	if text, ok := plain(h.raw); ok {
+		x.request.Solution = pool.Field{Value: string(text), Present: true}
+	}
+	return x
+}
+
+// submit runs on a caller.
+func (x *submission) submit(ctx context.Context, o *op) {
+	receipt, err := x.srv.cfg.Desk.SubmitSolution(ctx, x.request)
+	x.request.Solution.Value = ""
+	outcome := Accepted
+	switch {
+	case err != nil:
+		o.fault = faultOf(err, 20, x.srv.log)
+		outcome = classicOutcome(err)
+	case x.result != "":
+		o.buf = append(o.buf, x.result...)
+	default:
+		b := append(o.buf, `{"STATUS":"ok","WORKID":`...)
+		b = appendText(b, receipt.WorkID)
+		o.buf = append(b, '}')
+	}
+	o.then = func(s *session) { s.count(outcome) }
 }
 
 func classicOutcome(err error) Outcome {

@@ -12,8 +12,9 @@
 //	      ─▶ loop.deliver: answers, in the order of their requests, one write
 //
 // A share that makes a block leaves the checkers on a road of its own before
-// anything else happens to it. Requests to the front desk and the door take the
-// same way by callers instead of checkers.
+// anything else happens to it, and goes the way of all shares besides (wins.go).
+// Requests to the front desk and the door take the same way by callers instead of
+// checkers; so does a line beyond 64 KiB, which a caller reads (long.go).
 //
 // # Who may touch what
 //

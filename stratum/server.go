@@ -52,6 +52,7 @@ type Server struct {
 	message  atomic.Pointer[notice]
 	inFlight atomic.Int64
 	calls    atomic.Int64
+	reading  chan struct{} // has room for as many as may read long lines at once
 }
 
 // workerKey is what a worker's difficulty is remembered by.
@@ -68,6 +69,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, started: time.Now(), memory: newBudget(cfg.Limits.MemoryBytes),
 		acceptRate: newAcceptRate(cfg.Limits.AcceptRate), byEventLoop: make(map[gnet.EventLoop]*loop),
 		stopKeepers: make(chan struct{}), checks: newQueue(), callers: newQueue(), tls: newTLSLoop(),
+		reading: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 	}
 	srv.guard = newGuard(&srv.cfg.Limits)
 	srv.counter.Store(job.FirstCounter(srv.started))

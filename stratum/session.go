@@ -326,6 +326,10 @@ func (s *session) feed(data []byte) {
 		if !s.keep(piece, s.port.MaxLine) {
 			return
 		}
+		if s.isLong() {
+			s.readLong()
+			continue
+		}
 		line, charged := s.unkeep()
 		s.line(line)
 		s.srv().memory.give(charged)
@@ -379,12 +383,9 @@ func (s *session) resume() {
 	s.set(resuming)
 	for s.has(suspended) && s.head == nil && !s.has(closed) {
 		s.unset(suspended)
-		if s.partial == nil {
-			break
+		for _, piece := range s.takeKept() {
+			s.again(piece)
 		}
-		waited, charged := s.unkeep()
-		s.feed(waited)
-		s.srv().memory.give(charged)
 	}
 	s.unset(resuming)
 }
@@ -410,9 +411,13 @@ func (s *session) line(line []byte) {
 
 // badLine counts a line that is no request.
 func (s *session) badLine() {
-	if s.misbehaved(1) {
-		return
+	if !s.misbehaved(1) {
+		s.countJunk()
 	}
+}
+
+// countJunk closes a session for its junk.
+func (s *session) countJunk() {
 	if s.junk++; int(s.junk) >= s.srv().cfg.Limits.JunkLines {
 		s.fail(ClosedJunk)
 	}
@@ -420,12 +425,19 @@ func (s *session) badLine() {
 
 // misbehaved counts so much misbehaviour of the address, in lines of junk.
 func (s *session) misbehaved(lines int) (banned bool) {
-	srv := s.srv()
-	if !srv.guard.junk(s.from, lines, s.now()) {
+	if !s.srv().misbehaved(s.from, s.addr, lines) {
 		return false
 	}
-	srv.banned(s.addr, "junk")
 	s.fail(ClosedBanned)
+	return true
+}
+
+// misbehaved is the same for callers, who have no session.
+func (srv *Server) misbehaved(from *visitor, addr netip.Addr, lines int) (banned bool) {
+	if !srv.guard.junk(from, lines, srv.now()) {
+		return false
+	}
+	srv.banned(addr, "junk")
 	return true
 }
 

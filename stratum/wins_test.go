@@ -9,7 +9,7 @@ import (
 	"purepool/stratum"
 )
 
-// easy makes every share of a job a block.
+// easy makes every share of a job a block, but for one of 65,536.
 func easy(j *job.Job) { j.Bits = 0x2100ffff }
 
 // lateWinner is a miner whose every share is a block, and comes too late.
@@ -81,14 +81,15 @@ func TestNoBlockIsLostWhereTheRoadOfBlocksIsFull(t *testing.T) {
 			}
 		}
 	}
-	if n := len(p.sink.all()); n != waiting+sending+more {
-		t.Errorf("%d shares stored", n)
+	stored := len(p.sink.all())
+	if stored > waiting+sending+more || stored < waiting+sending+more-5 {
+		t.Fatalf("%d shares stored", stored)
 	}
-	if n := p.Wins("failed"); n < more || n > more+sending { // the last senders may not have begun
-		t.Errorf("%v are said to have found their road full", n)
+	if n := int(p.Wins("failed")); n < stored-waiting-sending || n > stored-waiting { // the last senders may not have begun
+		t.Errorf("%d of %d are said to have found their road full", n, stored)
 	}
 	close(p.sink.jam)
-	eventually(t, "who waited is handed over", func() bool { return p.Wins("handed_over")+p.Wins("failed") == waiting+sending+more })
+	eventually(t, "who waited is handed over", func() bool { return int(p.Wins("handed_over")+p.Wins("failed")) == stored })
 	if n := p.Wins("handed_over"); int(n) != len(p.sink.allWins()) {
 		t.Errorf("%v of %d are counted", n, len(p.sink.allWins()))
 	}
