@@ -174,9 +174,9 @@ type Health struct {
 	// Listener of the web role. Empty means none.
 	WebListen string `toml:"web_listen" default:"127.0.0.1:9103"`
 
-	// IP address of this machine at which /metrics, and nothing else, is answered too,
+	// IP address of this machine, like "10.77.0.4", at which /metrics and nothing else is answered too,
 	// at the port of the role's listener: for a Prometheus on another machine. Empty means none.
-	MetricsAddress string `toml:"metrics_address" example:"10.77.0.4"`
+	MetricsAddress string `toml:"metrics_address"`
 }
 
 // Listen is the listener of a role; empty where it has none.
