@@ -159,6 +159,8 @@ type winner struct {
 	// session is the id by which the pool knows its session.
 	session string
 	answers chan string // to its shares
+	message chan string // that it was shown
+	ended   chan struct{}
 }
 
 func newWinner(tb testing.TB, addr string) *winner { return newWinnerAs(tb, addr, "sha256d", "") }
@@ -171,7 +173,7 @@ func newWinnerAs(tb testing.TB, addr, algorithm, session string) *winner {
 	}
 	tb.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, `{"id":1,"method":"mining.subscribe","params":["winner",%q]}`+"\n"+`{"id":2,"method":"mining.authorize","params":["%s.x","d=1e-9"]}`+"\n", session, minerAddress)
-	w := &winner{tb: tb, conn: conn, answers: make(chan string, 100)}
+	w := &winner{tb: tb, conn: conn, answers: make(chan string, 100), message: make(chan string, 1), ended: make(chan struct{})}
 	lines := bufio.NewScanner(conn)
 	unhex := func(v any) []byte {
 		raw, _ := hex.DecodeString(v.(string))
@@ -206,12 +208,18 @@ func newWinnerAs(tb testing.TB, addr, algorithm, session string) *winner {
 	}
 	w.f.Extranonce2Size = 4
 	go func() {
+		defer close(w.ended)
 		for lines.Scan() {
-			if bytes.Contains(lines.Bytes(), []byte(`"id":3,`)) {
-				select {
-				case w.answers <- lines.Text():
-				default: // nobody asks
-				}
+			to := w.answers
+			switch {
+			case bytes.Contains(lines.Bytes(), []byte(`"client.show_message"`)):
+				to = w.message
+			case !bytes.Contains(lines.Bytes(), []byte(`"id":3,`)):
+				continue
+			}
+			select {
+			case to <- lines.Text():
+			default: // nobody asks
 			}
 		}
 	}()

@@ -51,12 +51,13 @@ type house struct {
 	id     int16
 	dir    string
 	log    *slog.Logger
+	drain  time.Duration // over which the frontends that are opened next send miners away
 }
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	db := ledgertest.New(t)
-	h := &house{t: t, db: db, sql: db.SQL("postgres"), broker: queuetest.NewNATS(t, queuetest.NATSOption{}), dir: t.TempDir()}
+	h := &house{t: t, db: db, sql: db.SQL("postgres"), broker: queuetest.NewNATS(t, queuetest.NATSOption{}), dir: t.TempDir(), drain: 100 * time.Millisecond}
 	var out io.Writer = io.Discard
 	if os.Getenv("PUREPOOL_TEST_LOG") != "" {
 		out = os.Stderr
@@ -116,6 +117,7 @@ type knowing struct {
 	poll       time.Duration // 0: 200 ms
 	refresh    time.Duration // 0: 30 s
 	maxStale   time.Duration // 0: 1 min
+	maxMoved   time.Duration // 0: 10 s
 	noLongPoll bool
 }
 
@@ -182,7 +184,7 @@ func (h *house) openBackendThat(how knowing, address string, daemons ...*litecoi
 		Plan: jobs.Plan{
 			Network: network, Algorithm: "scrypt", Chain: chain.LitecoinRegtest(), PoolAddress: address, Tag: "/purepool/", BindTargets: true,
 		},
-		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Refresh: how.refresh, MaxStale: how.maxStale, Tell: 500 * time.Millisecond,
+		Rules: []string{"mweb", "segwit"}, Poll: how.poll, Refresh: how.refresh, MaxStale: how.maxStale, MaxMoved: how.maxMoved, Tell: 500 * time.Millisecond,
 		OnTip: b.feed.Tell, Logger: h.log, Registerer: b.registry,
 	}, all, b.keeper, broker, jobs.LeadOf(b.store, h.id))
 	must(t, err)
@@ -282,7 +284,7 @@ func (h *house) openFrontend(number uint16, through ...func(*pool.TemplateDesk) 
 		sink = wrap(f.desk)
 	}
 	server, err := stratum.New(stratum.Config{
-		Frontend: number, SessionKey: fmt.Appendf(nil, "the key of frontend %d", number), DrainTime: 100 * time.Millisecond, Logger: h.log,
+		Frontend: number, SessionKey: fmt.Appendf(nil, "the key of frontend %d", number), DrainTime: h.drain, Logger: h.log,
 		Networks: []stratum.Network{{
 			Name: network, Chain: chain.LitecoinRegtest(), Algorithm: "scrypt", Jobs: f.desk, Sink: sink, Door: door{f.desk},
 		}},
