@@ -214,10 +214,28 @@ func (c *Chain) Reorg(depth int) *Block {
 // connect puts a block on the tip. It needs the lock.
 func (c *Chain) connect(b *Block) {
 	c.journal.write(event{Connect: b.Raw})
+	if known := c.known[b.Hash]; known != nil {
+		b = known
+	} else {
+		c.remember(b)
+	}
 	c.active = append(c.active, b)
-	c.remember(b)
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// follow makes the branch of a known block the best one. It needs the lock.
+func (c *Chain) follow(b *Block) {
+	var branch []*Block
+	for ; c.at(b.Height) != b; b = c.known[b.Header.Prev] {
+		branch = append(branch, b)
+	}
+	cut := int(c.tip().Height - b.Height)
+	c.active = c.active[:len(c.active)-cut]
+	c.journal.write(event{Cut: cut})
+	for _, b := range slices.Backward(branch) {
+		c.connect(b)
+	}
 }
 
 // remember keeps a block of any branch. It needs the lock.
@@ -369,12 +387,16 @@ func (c *Chain) Submit(raw []byte) (reason string, err error) {
 		return reason, nil
 	}
 	b := c.describe(block, prev.Height+1, raw, x11)
-	if prev != c.tip() || c.frozen {
-		c.journal.write(event{Keep: raw})
-		c.remember(b)
+	if prev == c.tip() && !c.frozen {
+		c.connect(b)
+		return "", nil
+	}
+	c.journal.write(event{Keep: raw})
+	c.remember(b)
+	if c.frozen || b.Height <= c.tip().Height {
 		return rejectInconclusive, nil
 	}
-	c.connect(b)
+	c.follow(b) // all blocks are as much work: the longest branch is the best
 	return "", nil
 }
 

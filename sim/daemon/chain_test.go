@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/hex"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,59 @@ func TestReorganisationOrphansTheBlocksItReplaces(t *testing.T) {
 		prev = b
 	}
 	equal(t, "whole chain", d.Chain().Reorg(1000).Height, 8)
+}
+
+func TestLongestBranchIsTheBestAlsoAfterARestart(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	opts := Options{Bits: easyBits, History: 2, Now: func() time.Time { return now }, Journal: filepath.Join(t.TempDir(), "journal")}
+	d, stop, err := Start(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := d.Chain()
+	on := func(prev chain.Hash) func(*chain.Header, *chain.Transaction) {
+		return func(h *chain.Header, _ *chain.Transaction) { h.Prev = prev }
+	}
+	first := mine(t, c, d.PoolAddress(), on(c.Tip().Hash))
+	theirs := c.MineStranger()
+	submit := func(raw []byte, want string) chain.Hash {
+		t.Helper()
+		reason, err := c.Submit(raw)
+		if err != nil || reason != want {
+			t.Fatalf("answered %q, %v; want %q", reason, err, want)
+		}
+		block, err := chain.DecodeBlock(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return chain.HashFromDisplay(c.hash(&block.Header))
+	}
+	ours := submit(first, "inconclusive")
+	equal(t, "the first to come stays", c.Tip(), theirs)
+	changed := c.Changed()
+	second := submit(mine(t, c, addresses(1)[0], on(ours)), "")
+	<-changed
+	wantBranch := func(c *Chain) {
+		t.Helper()
+		equal(t, "tip", c.Tip().Hash, second)
+		equal(t, "before it", c.At(3).Hash, ours)
+		_, stands := c.ByHash(ours)
+		_, gone := c.ByHash(theirs.Hash)
+		equal(t, "confirmations", [2]int64{stands, gone}, [2]int64{2, -1})
+		list := c.coinbases()
+		if len(list) != 1 || list[0].confirmations != 2 {
+			t.Errorf("blocks of the wallet: %+v", list)
+		}
+	}
+	wantBranch(c)
+	stop()
+	again, stop, err := Start(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	wantBranch(again.Chain())
 }
 
 func TestStrangersFindBlocksByThemselves(t *testing.T) {
