@@ -1,7 +1,6 @@
 package httpcompat_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"purepool/httpcompat"
 	"purepool/httpcompat/recorded"
+	"purepool/internal/testkit"
 )
 
 // server is a server that runs for the length of a test.
@@ -25,26 +25,8 @@ type server struct {
 	*httpcompat.Server
 	addr string
 	reg  *prometheus.Registry
-	log  *logBuffer
+	log  *testkit.Text
 	stop func() // and wait until it has stopped
-}
-
-// logBuffer takes what is logged.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func start(t testing.TB, cfg httpcompat.Config, desk httpcompat.Desk) *server {
@@ -52,7 +34,7 @@ func start(t testing.TB, cfg httpcompat.Config, desk httpcompat.Desk) *server {
 	if cfg.Listen == nil {
 		cfg.Listen = []httpcompat.Listen{{Address: "127.0.0.1:0"}}
 	}
-	s := &server{reg: prometheus.NewRegistry(), log: new(logBuffer)}
+	s := &server{reg: prometheus.NewRegistry(), log: new(testkit.Text)}
 	var err error
 	s.Server, err = httpcompat.New(cfg, desk, slog.New(slog.NewTextHandler(s.log, nil)), s.reg)
 	if err != nil {

@@ -1,10 +1,8 @@
 package queue
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,41 +10,12 @@ import (
 	"purepool/pool/queue/queuetest"
 )
 
-// journal is a log that a test reads. Safe for concurrent use.
-type journal struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write is part of io.Writer.
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.b.Write(p)
-}
-
-// with returns the lines that say all of this.
-func (j *journal) with(words ...string) (lines []string) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-lines:
-	for line := range strings.Lines(j.b.String()) {
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				continue lines
-			}
-		}
-		lines = append(lines, line)
-	}
-	return lines
-}
-
 // A backend has hundreds of slots, and all of them fail when the server goes down:
 // the log tells of it once a stream, and once that it is over.
 func TestAnOutageOfNATSIsLoggedOnceAStreamAndNotOnceASlot(t *testing.T) {
 	t.Parallel()
 	server := queuetest.NewNATS(t, queuetest.NATSOption{})
-	log := new(journal)
+	log := new(testkit.Text)
 	backend := mustOpen(t, Config{URL: server.BackendURL(), AckWait: time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	networks := []string{newNetwork(), newNetwork()}
 	mustProvision(t, backend, networks...)
@@ -62,7 +31,14 @@ func TestAnOutageOfNATSIsLoggedOnceAStreamAndNotOnceASlot(t *testing.T) {
 			}
 		}()
 	}
-	told := func(network, what string) int { return len(log.with(what, "stream="+natsStream(network))) }
+	told := func(network, what string) (lines int) {
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, what) && strings.Contains(line, "stream="+natsStream(network)) {
+				lines++
+			}
+		}
+		return lines
+	}
 	for outage := 1; outage <= 2; outage++ {
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)
@@ -82,7 +58,7 @@ func TestAnOutageOfNATSIsLoggedOnceAStreamAndNotOnceASlot(t *testing.T) {
 				return told(network, "receiving again") == outage
 			})
 			if n := told(network, "cannot receive"); n != outage {
-				t.Errorf("%d lines tell of %d outages:\n%s", n, outage, strings.Join(log.with("cannot receive"), ""))
+				t.Errorf("%d lines tell of %d outages:\n%s", n, outage, log)
 			}
 		}
 	}

@@ -201,7 +201,7 @@ func TestRoleStopsInGoodOrderAlsoWhileItStarts(t *testing.T) {
 
 func TestSecondSignalKillsARoleThatStillDrains(t *testing.T) {
 	h := house.New(t, house.Options{Daemon: daemon.Options{Network: house.Network}})
-	var out house.Text
+	var out testkit.Text
 	cmd := exec.Command(house.Binary(t), "all", "--config", h.Config)
 	cmd.Stderr = &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"purepool/internal/testkit"
 	"purepool/test/house"
 )
 
@@ -36,7 +37,7 @@ func folder(t *testing.T) string {
 // Ctrl-C does and returns what it printed.
 func play(t *testing.T, dir string, until func(printed string) bool, flags ...string) string {
 	t.Helper()
-	var out house.Text
+	var out testkit.Text
 	cmd := exec.Command(house.Binary(t), append([]string{"demo", "--dir", dir}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"purepool/test/house"
+	"purepool/internal/testkit"
 	"purepool/test/page"
 )
 
@@ -69,7 +69,7 @@ func (s *stage) run(t *testing.T, b page.Block, dir string) {
 	if strings.Contains(b.Text, "purepool admin status ") {
 		s.calm()
 	}
-	var out, errs house.Text
+	var out, errs testkit.Text
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", "set -euo pipefail\n"+s.values.Replace(b.Text))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, s.env(b, dir), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

@@ -17,6 +17,7 @@ import (
 
 	_ "github.com/lib/pq" // the driver of Open
 
+	"purepool/internal/testkit"
 	"purepool/test/house"
 	"purepool/test/page"
 )
@@ -34,7 +35,7 @@ type stage struct {
 	owner  string   // the connection of the demo's owner
 	db     *sql.DB  // the demo's, as its owner
 	base   string   // folder for everything
-	out    house.Text
+	out    testkit.Text
 }
 
 // newStage starts the demo and waits until it has paid.

@@ -1,7 +1,6 @@
 package house
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -9,26 +8,6 @@ import (
 	"testing"
 	"time"
 )
-
-// Text collects what processes print. Safe for concurrent use.
-type Text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write is part of io.Writer.
-func (o *Text) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-// String is all that was printed until now.
-func (o *Text) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // Tail keeps the last 64 KiB written to it. Safe for concurrent use.
 type Tail struct {

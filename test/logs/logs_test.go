@@ -35,7 +35,7 @@ const minersIP = "203.0.113.77"
 const databasePassword = "-keeps-this-to-itself"
 
 // text is what processes write.
-type text struct{ house.Text }
+type text struct{ testkit.Text }
 
 // line is one line of the log.
 type line struct {

@@ -70,7 +70,7 @@ type pools struct {
 	pages      string // of the demo
 	dir        string // of the demo
 	stopDemo   func() error
-	printed    *house.Text
+	printed    *testkit.Text
 }
 
 var places = map[string]*regexp.Regexp{
@@ -85,7 +85,7 @@ func startPools(t *testing.T) *pools {
 	must(t, err)
 	must(t, os.Chmod(parent, 0o755))
 	t.Cleanup(func() { os.RemoveAll(parent) })
-	p := &pools{dir: filepath.Join(parent, "d"), printed: new(house.Text)}
+	p := &pools{dir: filepath.Join(parent, "d"), printed: new(testkit.Text)}
 	p.stopDemo = start(t, p.printed, house.Binary(t), "demo", "--fast", "--plain", "--prometheus", "--dir", p.dir)
 	other := startTemplatePool(t) // while the demo starts
 	find := func(name string) (found string) {
