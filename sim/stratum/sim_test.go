@@ -16,6 +16,7 @@ import (
 
 	"purepool/pool/chain"
 	"purepool/pool/job"
+	"purepool/pool/pow"
 	"purepool/pool/vardiff"
 	sim "purepool/sim/stratum"
 	"purepool/stratum"
@@ -36,7 +37,8 @@ type backend struct {
 	mu        sync.Mutex
 	seq       uint64
 	tell      func(*job.Job, bool)
-	stored    atomic.Int64
+	stored    atomic.Int64 // that were good, or should not have been stored
+	blocks    atomic.Int64 // stored although they are below what was asked of them
 	wins      atomic.Int64
 }
 
@@ -68,8 +70,15 @@ func (b *backend) Watch(tell func(*job.Job, bool)) func() {
 }
 
 func (b *backend) Put(_ context.Context, shares []job.Share) error {
-	b.stored.Add(int64(len(shares)))
-	return nil
+	target, err := pow.TargetFromCompact(0x207fffff)
+	for i := range shares {
+		if s := &shares[i]; target.MetBy(s.Proof) && !s.Target.Target().MetBy(s.Proof) {
+			b.blocks.Add(1)
+		} else {
+			b.stored.Add(1)
+		}
+	}
+	return err
 }
 
 func (b *backend) Win(context.Context, job.Share) error { b.wins.Add(1); return nil }
@@ -167,6 +176,9 @@ func TestEachWrongShareIsRefusedWithItsNumber(t *testing.T) {
 			}
 			if fault != sim.Duplicate && b.stored.Load() != 0 {
 				t.Errorf("%d were stored", b.stored.Load())
+			}
+			if n := b.blocks.Load(); (n > 0) != (fault == sim.LowShares) {
+				t.Errorf("%d blocks were stored", n)
 			}
 		})
 	}
