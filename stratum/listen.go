@@ -144,10 +144,16 @@ func newAcceptRate(perSecond float64) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), max(int(perSecond/500), 1))
 }
 
-const handshakeTimeout = 10 * time.Second
+const (
+	handshakeTimeout = 10 * time.Second
+	keepAlive        = 2 * time.Minute // between the kernel's questions whether the other side is there
+)
 
 // serveTLS runs a TLS connection on goroutines of its own: gnet has no TLS.
 func (srv *Server) serveTLS(ctx context.Context, s *session, raw net.Conn, behind bool) {
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 5, Count: 5})
+	}
 	srv.conns.Go(func() {
 		stop := context.AfterFunc(ctx, func() { _ = raw.SetReadDeadline(time.Now()) }) // handshakes only
 		err := func() error {
