@@ -112,7 +112,7 @@ func runChild(what string) {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			fmt.Println(processorTime().Nanoseconds())
 		}
-	case "hostile": // hostile phase port classic-port: until standard input ends
+	case "hostile": // hostile phase port classic-port rest: until standard input ends
 		beHostile(words[1:])
 	case "dial": // dial address n: logs in n times, then says so
 		n, _ := strconv.Atoi(words[2])
@@ -140,10 +140,14 @@ func runChild(what string) {
 }
 
 // beHostile is hostile in every way until standard input ends, then says how often
-// it came. Every phase and every kind has addresses of its own, which no ban of an
+// it came. Who comes and goes rests in between. Every phase and every kind has addresses of its own, which no ban of an
 // earlier one meets.
 func beHostile(words []string) {
 	phase, err := strconv.ParseUint(words[0], 10, 8)
+	if err != nil {
+		noTest{}.Fatal(err)
+	}
+	rest, err := time.ParseDuration(words[3])
 	if err != nil {
 		noTest{}.Fatal(err)
 	}
@@ -153,7 +157,7 @@ func beHostile(words []string) {
 	var miners, churners []*sim.Miner
 	start := func(ctx context.Context, pool string, fault sim.Fault, connections int, pause time.Duration) *sim.Miner {
 		m, err := sim.NewMiner(sim.Options{
-			Pool: pool, Worker: address + ".bad", Connections: connections, Fault: fault, Pause: pause,
+			Pool: pool, Worker: address + ".bad", Connections: connections, Fault: fault, Pause: pause, Rest: rest,
 			From:      netip.AddrFrom4([4]byte{127, 7, byte(phase), byte(len(miners) + 1)}),
 			Algorithm: "sha256d", Password: "d=1e-12", HashRate: 2e4, // 300 shares a second
 		})

@@ -71,8 +71,9 @@ type Options struct {
 	HashRate float64
 	// Fault is done by every machine.
 	Fault Fault
-	// Pause is how long a machine waits before it connects again (1 s).
-	Pause time.Duration
+	// Pause is how long a machine waits before it connects again (1 s), Rest how long
+	// where it left by itself ([Reconnect], [Churn]; not at all).
+	Pause, Rest time.Duration
 	// Resume lets a machine that lost its connection come back with the id of its
 	// session, and where the pool knows it, hand in again what had no answer.
 	Resume bool
@@ -172,7 +173,7 @@ func (m *Miner) machine(ctx context.Context, number int) {
 		}
 		pause := m.opt.Pause
 		if (m.opt.Fault == Reconnect || m.opt.Fault == Churn) && err == nil {
-			pause = 0
+			pause = m.opt.Rest
 		}
 		select {
 		case <-ctx.Done():
