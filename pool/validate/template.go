@@ -150,8 +150,8 @@ func (v *Template) handle(ctx context.Context, batch []*queue.Delivery) {
 	}
 }
 
-// Late judges a winning share that a frontend has sent as a block and not as a
-// share, since it came too late for its job: it is refused, and stands in the ledger
+// Late judges a winning share that its frontend calls stale, without waiting for it
+// on the way of all shares, which may be long: it is refused, and stands in the ledger
 // with what it is worth should its block come to stand. It returns an error only when
 // ctx ends first.
 func (v *Template) Late(ctx context.Context, share *job.Share) error {
