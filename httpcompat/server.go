@@ -197,7 +197,8 @@ func (s *Server) drain(cancelRequests func()) {
 	}
 	s.mu.Unlock()
 	end := time.AfterFunc(s.limits.DrainTimeout, func() {
-		cancelRequests()
+		// Aborted first, so that none is taken for one that ended by itself.
+		defer cancelRequests()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for c := range s.conns {
