@@ -3,6 +3,7 @@ package template_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strings"
@@ -70,11 +71,32 @@ func (h *house) paysThePool(d *litecoind, address string, above int64) {
 	}
 }
 
+// spans reads a histogram of seconds: how many there are, their mean, and a bound
+// that 95 of 100 keep.
+func (b *backend) spans(name string) (n uint64, mean, most float64) {
+	b.t.Helper()
+	families, err := b.registry.Gather()
+	must(b.t, err)
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		n, mean, most = h.GetSampleCount(), h.GetSampleSum()/float64(h.GetSampleCount()), math.Inf(1)
+		for _, bucket := range h.GetBucket() {
+			if 100*bucket.GetCumulativeCount() >= 95*n {
+				return n, mean, bucket.GetUpperBound()
+			}
+		}
+	}
+	return n, mean, most
+}
+
 func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) {
 	t.Parallel()
 	d := nodes(t, 2)
 	h := newHouse(t)
-	h.openBackend(d[0].address, d[0], d[1])
+	b := h.openBackend(d[0].address, d[0], d[1])
 	f := h.openFrontend(1)
 	stop := h.miners(sim.Options{Pool: f.addr, Connections: 2, HashRate: 448, Password: "d=0.0007"})
 	testkit.Eventually(t, "a hundred blocks", 2*time.Minute, func() bool { return d[0].Height() > 100 })
@@ -84,6 +106,11 @@ func TestHundredBlocksFoundThroughThePortAreAcceptedAndPayThePool(t *testing.T) 
 	t.Logf("blocks %v, miners %+v", s, stats)
 	if s["refused"] != 0 {
 		t.Errorf("blocks %v", s)
+	}
+	n, mean, most := b.spans("purepool_block_submission_seconds")
+	t.Logf("from the arrival of %d winning shares to submitblock: %.1f ms in the mean, 95 %% within %.0f ms", n, 1000*mean, 1000*most)
+	if n < 100 {
+		t.Errorf("%d blocks were timed", n)
 	}
 	// One that came second at its height is sound, and not on the best chain.
 	if n := h.count(`SELECT count(*) FROM block_submission i WHERE result = 'inconclusive'
