@@ -36,7 +36,7 @@ func BenchmarkHonestBesideHostile(b *testing.B) {
 		rest         string        // between two of the same machine; there are eight
 		rounds       int
 	}{
-		{"idle/reconnects-in-10s", "--idle", 10 * time.Second, "6400us", 5},
+		{"idle/reconnects-in-10s", "--idle", 10 * time.Second, "5ms", 5},
 		{"idle/reconnects-in-3s", "--idle", 3 * time.Second, "0s", 7},
 		{"competing/reconnects-in-3s", "--other", 3 * time.Second, "0s", 7},
 	} {
