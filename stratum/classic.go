@@ -135,7 +135,7 @@ func (s *session) refreshWork() {
 
 // submitClassic answers mining.submit.
 func (s *session) submitClassic(m *message) {
-	s.handIn(m, readSubmit(m, func(name []byte) bool { return s.authorized(name) != nil }))
+	s.handIn(m, readSubmit(m, s.authorized))
 }
 
 // solution answers the method of the same name.
@@ -197,14 +197,14 @@ type handing struct {
 }
 
 // readSubmit reads mining.submit [worker, solution].
-func readSubmit(m *message, authorized func(name []byte) bool) handing {
+func readSubmit(m *message, authorized func(name []byte) *worker) handing {
 	params := listOf(m.params)
 	user, ok := params.nextText()
 	raw, ok2 := params.next()
 	switch {
 	case !ok || !ok2 || !isText(raw):
 		return handing{refusal: Malformed.answer(), outcome: Malformed}
-	case !authorized(user):
+	case authorized(user) == nil:
 		return handing{refusal: Unauthorized.answer(), outcome: Unauthorized}
 	}
 	return handing{raw: raw, result: "true"}

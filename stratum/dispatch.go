@@ -189,11 +189,7 @@ func (s *session) authorized(name []byte) *worker {
 		return s.worker
 	}
 	if s.extra != nil {
-		for _, w := range s.extra.workers {
-			if w.name == string(name) {
-				return w
-			}
-		}
+		return s.extra.workers.named(name)
 	}
 	return nil
 }

@@ -141,8 +141,8 @@ type longLine struct {
 	from     *visitor
 	addr     netip.Addr
 	received job.Moment
-	workers  []*worker // those that are authorized
-	busy     bool      // it is read for its id alone, and refused
+	workers  workers // those that are authorized
+	busy     bool    // it is read for its id alone, and refused
 }
 
 // readLong has a caller read the line that is kept. As many of them as requests may
@@ -201,14 +201,7 @@ func (l *longLine) read(o *op) *submission {
 	case methodSolution:
 		h = readSolution(&m, l.port.Network)
 	case methodSubmit:
-		h = readSubmit(&m, func(name []byte) bool {
-			for _, w := range l.workers {
-				if w.name == string(name) {
-					return true
-				}
-			}
-			return false
-		})
+		h = readSubmit(&m, l.workers.named)
 	default:
 		l.junk(o, which, "Only a solution may be as long as that")
 		return nil

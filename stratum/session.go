@@ -67,12 +67,24 @@ type worker struct {
 	id   int64  // template networks: the ledger's number
 }
 
+type workers []*worker
+
+// named returns the worker of this name; nil: there is none.
+func (all workers) named(name []byte) *worker {
+	for _, w := range all {
+		if w.name == string(name) { // does not allocate
+			return w
+		}
+	}
+	return nil
+}
+
 // extra is what most sessions never need.
 type extra struct {
-	workers   []*worker // further authorized workers
-	suggested float64   // difficulty that the miner asked for
-	fixed     float64   // d= of the password; 0: none
-	held      [][]byte  // of an unfinished line what comes before partial
+	workers   workers  // further authorized workers
+	suggested float64  // difficulty that the miner asked for
+	fixed     float64  // d= of the password; 0: none
+	held      [][]byte // of an unfinished line what comes before partial
 	heldBytes int
 }
 
