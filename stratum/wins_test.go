@@ -12,18 +12,26 @@ import (
 // easy makes every share of a job a block, but for one of 65,536.
 func easy(j *job.Job) { j.Bits = 0x2100ffff }
 
-// lateWinner is a miner whose every share is a block, and comes too late.
-func (p *pond) lateWinner(t *testing.T) (submit func(nonce uint32) *reply) {
+// late is a miner with work of which every share is a block, and that is too old;
+// params lacks the nonce and what follows.
+func (p *pond) late(t *testing.T) (c *client, params string) {
 	t.Helper()
 	p.jobs.next(true, easy)
-	c := p.dial(t).login(rig)
-	format := c.submitParams(rig, 0)
-	format = format[:len(format)-len(`00000000"]`)]
+	c = p.dial(t).login(rig)
+	params = c.submitParams(rig, 0)
+	params = params[:len(params)-len(`00000000"]`)]
 	p.jobs.next(true, nil)
 	c.await("mining.notify")
+	return c, params
+}
+
+// lateWinner hands such shares in.
+func (p *pond) lateWinner(t *testing.T) (submit func(nonce uint32) *reply) {
+	t.Helper()
+	c, params := p.late(t)
 	return func(nonce uint32) *reply {
 		t.Helper()
-		return c.ask("mining.submit", fmt.Sprintf(`%s%08x"]`, format, nonce))
+		return c.ask("mining.submit", fmt.Sprintf(`%s%08x"]`, params, nonce))
 	}
 }
 
@@ -64,12 +72,7 @@ func TestNoBlockIsLostWhereTheRoadOfBlocksIsFull(t *testing.T) {
 	const waiting, sending, more = 4096, 4, 100
 	p := open(t, nil)
 	p.sink.jam = make(chan struct{})
-	p.jobs.next(true, easy)
-	c := p.dial(t).login(rig)
-	params := c.submitParams(rig, 0)
-	params = params[:len(params)-len(`00000000"]`)]
-	p.jobs.next(true, nil)
-	c.await("mining.notify")
+	c, params := p.late(t)
 	for n := 0; n < waiting+sending+more; n += 500 {
 		some := min(500, waiting+sending+more-n)
 		for i := range some {
