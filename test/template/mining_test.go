@@ -75,13 +75,8 @@ func (h *house) paysThePool(d *litecoind, address string, above int64) {
 // that 95 of 100 keep.
 func (b *backend) spans(name string) (n uint64, mean, most float64) {
 	b.t.Helper()
-	families, err := b.registry.Gather()
-	must(b.t, err)
-	for _, f := range families {
-		if f.GetName() != name {
-			continue
-		}
-		h := f.GetMetric()[0].GetHistogram()
+	for _, m := range b.series(name) {
+		h := m.GetHistogram()
 		n, mean, most = h.GetSampleCount(), h.GetSampleSum()/float64(h.GetSampleCount()), math.Inf(1)
 		for _, bucket := range h.GetBucket() {
 			if 100*bucket.GetCumulativeCount() >= 95*n {

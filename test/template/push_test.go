@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"purepool/internal/testkit"
 )
 
@@ -34,17 +36,24 @@ func cleanJobs(t *testing.T, addr string) <-chan time.Time {
 	return came
 }
 
-// metric returns a metric's value, summed over its labels.
-func (b *backend) metric(name string) (sum float64) {
+// series returns all that a metric has, a series for each set of its labels.
+func (b *backend) series(name string) []*dto.Metric {
 	b.t.Helper()
 	families, err := b.registry.Gather()
 	must(b.t, err)
 	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			if f.GetName() == name {
-				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-			}
+		if f.GetName() == name {
+			return f.GetMetric()
 		}
+	}
+	return nil
+}
+
+// metric returns a metric's value, summed over its labels.
+func (b *backend) metric(name string) (sum float64) {
+	b.t.Helper()
+	for _, m := range b.series(name) {
+		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
 	}
 	return sum
 }
